@@ -1,0 +1,50 @@
+# Everything here works on a fresh machine with Python 3.11 and make: each target sets up what it needs in .venv.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CONSTRAINTS := .ci/constraints.txt
+ARGS ?= experiment=digits
+PYTEST ?= $(BIN)/python -m pytest
+
+.PHONY: help run test test-slow check docs clean setup setup-dev versions
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: $(VENV)/.train ## train: make run ARGS="experiment=digits distribution=pytorch"
+	$(BIN)/amlrun run $(ARGS)
+
+test: $(VENV)/.dev ## the fast tests (under a minute)
+	$(PYTEST) -n 2 --dist loadfile
+
+test-slow: $(VENV)/.dev ## end to end, distributed, faults, other Pythons (FULL=1 for all)
+	$(PYTEST) -m slow --timeout=600
+
+check: $(VENV)/.dev ## lint, format, types, import layers, sizes, docs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PYTEST) -m check
+
+docs: $(VENV)/.dev ## write the generated pages of docs/
+	$(BIN)/python docs/generate.py
+
+setup: $(VENV)/.train ## .venv with what training here needs
+setup-dev: $(VENV)/.dev ## .venv with what tests and checks need
+
+clean: ## remove caches and the virtual environment (.runs/ stays)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.train: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train]'
+	touch $@
+
+$(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi,dev]'
+	touch $@ $(VENV)/.train
