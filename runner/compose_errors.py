@@ -1,0 +1,221 @@
+"""What Hydra and PyYAML say about a configuration, in our words: place, what, what to do."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from runner.errors import Place, Problem
+from runner.provenance import find_in_defaults
+
+FindFile = Callable[[str], "tuple[Path, str] | None"]
+RESOLVER = re.compile(r"(?<!\\)\$\{\s*[A-Za-z_][\w.]*\s*:")
+IN_FILE = re.compile(r"In '?([^':\n]+?)'?:")
+RAISED = re.compile(r"^\w+ raised while composing config:\s*")
+NOT_IN_STRUCT = re.compile(r"[Kk]ey '([^']+)' is not in struct")
+
+
+def close_to(word: str, known: Sequence[str]) -> str | None:
+    """The known word that `word` was most likely meant to be."""
+    found = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def uses_resolver(text: str) -> bool:
+    """Whether the text asks a resolver (`${now:}`, `${oc.env:HOME}`), so that its value may differ elsewhere."""
+    return RESOLVER.search(text) is not None
+
+
+def unparsable(text: str, error: Exception) -> Problem:
+    if "=" not in text and not text.startswith("~"):
+        return at_override(text, "", "not an override: it has no '='", "write key=value")
+    hint = "quote values that hold spaces, commas or brackets: 'key=\"a, b\"'"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = first_line(lines[-1] if lines[-1:] and not lines[-1].startswith("See ") else error)
+    return at_override(text, "", f"not in Hydra's override grammar: {said}", hint)
+
+
+def sweep_without_multirun(text: str) -> Problem:
+    key, _, value = text.partition("=")
+    hint = f"add -m to sweep over it; for a list write {key}=[{value}], for a text \"{key}='{value}'\""
+    return at_override(text, key.lstrip("+~"), "several values, but this is a single run", hint)
+
+
+def empty_sweep(text: str) -> Problem:
+    key = text.partition("=")[0]
+    return at_override(text, key, "this sweep has no points", "glob() matches options of a config group only")
+
+
+def not_discrete(text: str) -> Problem:
+    key = text.partition("=")[0]
+    return at_override(text, key, "an interval has no points to run", "use choice(...) or range(...)")
+
+
+def unknown_choice(group: str, option: Any, known: Sequence[str], text: str) -> Problem:
+    return at_override(text, group, f"no option '{option}' in configs/{group}", choice_hint(str(option), known))
+
+
+def choice_hint(option: str, known: Sequence[str], what: str = "options") -> str:
+    meant = close_to(option, known)
+    listed = f"{what}: {', '.join(known)}" if known else "the group has no options"
+    return f"did you mean '{meant}'? {listed}" if meant else listed
+
+
+def refused(text: str, key: str, known: Any, error: Exception) -> Problem:
+    """A value override that Hydra would not apply."""
+    parts = key.split(".")
+    index = 0
+    while index < len(parts) and isinstance(known, Mapping) and parts[index] in known:
+        known, index = known[parts[index]], index + 1
+    if index == len(parts):
+        unknown = NOT_IN_STRUCT.search(detail(error))
+        if unknown and isinstance(known, Mapping):
+            hint = meant_key([unknown.group(1)], 0, known) or f"to add keys that are not there, write +{text}"
+            return at_override(text, key, f"unknown key '{unknown.group(1)}' in its value", hint)
+        return at_override(text, key, f"cannot be set: {detail(error)}")
+    if not isinstance(known, Mapping):
+        parent = ".".join(parts[:index])
+        return at_override(text, key, f"'{parent}' is a value and has no keys", f"set '{parent}' itself")
+    if text.startswith("~"):
+        return at_override(text, key, "not there, so it cannot be removed", meant_key(parts, index, known))
+    hint = meant_key(parts, index, known) or f"to add a key that is not there, write +{text.lstrip('+')}"
+    return at_override(text, key, "unknown key", hint)
+
+
+def meant_key(parts: Sequence[str], index: int, known: Mapping[str, Any]) -> str:
+    meant = close_to(parts[index], [str(name) for name in known])
+    return f"did you mean '{'.'.join([*parts[:index], meant, *parts[index + 1 :]])}'?" if meant else ""
+
+
+def unresolvable(place: Place, path: str, error: Exception) -> Problem:
+    return Problem(place, path, f"cannot be resolved: {first_line(error)}", "check the ${...} in its value")
+
+
+def explain(
+    error: Exception, find: FindFile, options: Mapping[str, Sequence[str]], chosen: Sequence[tuple[Path, str]] = ()
+) -> tuple[Problem, str | None]:
+    """Why the files do not compose, and (where one helps) an override with which composing can go on.
+
+    `chosen` are files (with their names) whose defaults lists may hold the wrong choice.
+    """
+    if isinstance(error, yaml.MarkedYAMLError):
+        return yaml_error(error, find), None
+    if isinstance(error, RecursionError):
+        return Problem(config_place(), "", "nested too deeply", "reduce the nesting of the YAML"), None
+    missing = getattr(error, "missing_cfg_file", None)
+    if missing:
+        return missing_choice(str(missing), str(error), find, options, chosen)
+    text = str(error)
+    inside = IN_FILE.match(text)
+    found = find(inside.group(1)) if inside else None
+    if not inside or not found:
+        return Problem(config_place(), "", detail(error)), None
+    text = text[inside.end() :]
+    wanted = re.search(r"override '([^']+)'", text)
+    place = (find_in_defaults(*found, wanted.group(1)) if wanted else None) or Place(found[1], 1, 1)
+    if wanted and "No match in the defaults list" in text:
+        hint = choice_hint(wanted.group(1), list(options), "groups")
+        return Problem(place, wanted.group(1), "no such config group to override", hint), None
+    return Problem(place, "", first_line(RAISED.sub("", text.strip()))), None
+
+
+def undecodable(files: Iterable[Path], name: Callable[[Path], str]) -> Problem:
+    """A file that is not UTF-8: the error itself does not say which."""
+    for path in files:
+        content = path.read_bytes()
+        try:
+            content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            column = error.start - content.rfind(b"\n", 0, error.start)
+            return Problem(Place(name(path), line, column), "", "not UTF-8 text", "save the file as UTF-8")
+    return Problem(config_place(), "", "a file here is not UTF-8 text", "save it as UTF-8")
+
+
+def yaml_error(error: yaml.MarkedYAMLError, find: FindFile) -> Problem:
+    mark = error.problem_mark or error.context_mark
+    what = error.problem or error.context or "not valid YAML"
+    if mark is None:
+        return Problem(config_place(), "", what)
+    place = Place(find_by_path(mark.name, find), mark.line + 1, mark.column + 1)
+    conflict = conflict_line(mark.name)
+    if conflict:
+        hint = "resolve the merge conflict in this file"
+        return Problem(Place(place.source, conflict, 1), "", "not valid YAML: a merge conflict marker", hint)
+    hint = "indent with spaces, not tabs" if "\\t" in what else ""
+    return Problem(place, "", f"not valid YAML: {what}", hint)
+
+
+def conflict_line(path: str) -> int | None:
+    """The line of the first merge conflict marker, None where there is none."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return None
+    return next((number for number, line in enumerate(lines, 1) if line.startswith(("<<<<<<< ", ">>>>>>> "))), None)
+
+
+def find_by_path(path: str, find: FindFile) -> str:
+    parts = Path(path).with_suffix("").parts
+    for start in range(len(parts) - 1, -1, -1):
+        found = find("/".join(parts[start:]))
+        if found and found[0].resolve() == Path(path).resolve():
+            return found[1]
+    return path
+
+
+def missing_choice(
+    missing: str,
+    text: str,
+    find: FindFile,
+    options: Mapping[str, Sequence[str]],
+    chosen: Sequence[tuple[Path, str]],
+) -> tuple[Problem, str | None]:
+    group, _, option = missing.rpartition("/")
+    known = options.get(group, ())
+    if missing == "config":
+        return Problem(Place("configs/config.yaml"), "", "not found", "a project has its defaults list there"), None
+    inside = IN_FILE.match(text)
+    parent = find(inside.group(1)) if inside else None
+    places = [find_in_defaults(*file, missing) for file in (*chosen, *([parent] if parent else []))]
+    place = next((found for found in places if found is not None), config_place())
+    if known:
+        problem = Problem(place, group, f"no option '{option}' in configs/{group}", choice_hint(option, known))
+        return problem, f"{group}={close_to(option, known) or known[0]}"
+    if group:
+        return Problem(place, group, "no such config group", choice_hint(group, list(options), "groups")), None
+    return Problem(place, "", f"no file configs/{missing}.yaml"), None
+
+
+def hydra_warning(text: str, find: FindFile) -> Problem:
+    inside = IN_FILE.match(text)
+    found = find(inside.group(1)) if inside else None
+    place = Place(found[1], 1, 1) if found else config_place()
+    return Problem(place, "", first_line(text[inside.end() :] if inside else text), severity="warning")
+
+
+def at_override(text: str, path: str, message: str, hint: str = "") -> Problem:
+    return Problem(Place.of_override(text), path, message, hint)
+
+
+def config_place() -> Place:
+    return Place("configs/config.yaml", 1, 1)
+
+
+def detail(error: Exception) -> str:
+    """The message of the innermost cause: Hydra's outer one only says that something failed."""
+    inner: BaseException = error
+    while inner.__cause__ is not None:
+        inner = inner.__cause__
+    return first_line(inner)
+
+
+def first_line(error: BaseException | str) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text[0].lower() + text[1:] if text[:2].istitle() else text

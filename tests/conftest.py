@@ -1,0 +1,111 @@
+"""What every test may use: a project of its own, and the command line in process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from runner.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+STARTER = ("configs", "train")
+FIXED_GIT = {
+    "GIT_AUTHOR_NAME": "t",
+    "GIT_AUTHOR_EMAIL": "t@example.invalid",
+    "GIT_COMMITTER_NAME": "t",
+    "GIT_COMMITTER_EMAIL": "t@example.invalid",
+    "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z",
+    "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z",
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_SYSTEM": "/dev/null",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Whatever a test does to the environment and the current folder ends with it."""
+    before, folder = dict(os.environ), Path.cwd()
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+    os.chdir(folder)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the starter project, not in git."""
+    folder = tmp_path / "project"
+    for name in STARTER:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "outputs"))
+    return folder
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """A project that runs its own script: nothing but a defaults list; groups come packaged with amlrun."""
+    folder = tmp_path / "bare"
+    write(folder, {"configs/config.yaml": (ROOT / "configs/config.yaml").read_text()})
+    return folder
+
+
+@pytest.fixture
+def cli(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """`cli(folder, "run", "a=1")` runs a command line in `folder`, in this process."""
+
+    def run(folder: Path, *argv: str) -> Outcome:
+        monkeypatch.chdir(folder)
+        capfd.readouterr()
+        try:
+            code = main(list(argv))
+        except SystemExit as stop:  # argparse: --help, --version, wrong usage
+            code = int(stop.code or 0)
+        out, err = capfd.readouterr()
+        return Outcome(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def write(folder: Path, files: Mapping[str, str]) -> Path:
+    """Write text files below `folder`."""
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+def commit(folder: Path) -> str:
+    """Put everything of `folder` into a git repository; returns the commit, the same for the same content."""
+    environment = {**os.environ, **FIXED_GIT}
+    for command in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
+        subprocess.run(["git", "-C", str(folder), *command], check=True, env=environment)
+    done = subprocess.run(["git", "-C", str(folder), "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
