@@ -1,0 +1,145 @@
+"""Config to Job: JSON Schema, then rules; every problem of every configuration at once.
+
+Each distinct part of the configurations is checked once, so that a sweep costs little more than one point.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner.errors import ConfigError, Problem
+from runner.finding import Finding
+from runner.rules import RULES
+from runner.schema_check import MISSING, absent_top, check_part, unknown_top
+from runner.spec import Code, Config, Distribution, Job
+
+
+def validate(configs: Sequence[Config], *, strict: bool = False) -> tuple[list[Job], list[Problem]]:
+    """One Job for each configuration, in order, and the warnings.
+
+    Raises ConfigError with all problems of all configurations, each shown once, if one of them is an error; with
+    `strict` a warning is enough.
+    """
+    memory: dict[Path, Memory] = {}
+    problems: list[Problem] = []
+    for config in configs:
+        problems += check(config, memory.setdefault(config.project, Memory(config.project / "schemas")))
+    unique = sorted(dict.fromkeys(problems), key=order)
+    if any(strict or problem.severity == "error" for problem in unique):
+        raise ConfigError(unique)
+    return [make_job(config) for config in configs], unique
+
+
+@dataclass
+class Memory:
+    """What is known of a project's parts: a part is the JSON of one top-level key, numbered in order of appearance."""
+
+    schemas: Path
+    numbers: dict[tuple[str, str], int] = field(default_factory=dict)
+    parts: list[tuple[Any, list[Finding]]] = field(default_factory=list)
+    rules: dict[tuple[int, ...], list[Finding]] = field(default_factory=dict)
+
+
+def check(config: Config, memory: Memory) -> list[Problem]:
+    """Problems of composing, of the schemas and of the rules."""
+    reported = {tuple(problem.path.split(".")) for problem in config.problems if problem.severity == "error"}
+    if not config.values:
+        return list(config.problems)
+    top = unknown_top(config.values, memory.schemas)
+    unknown = {finding.path[0] for finding in top}
+    if not reported:  # else what is absent could not be composed
+        top += absent_top(config.values, memory.schemas)
+    numbers = {key: number_of(key, value, memory) for key, value in config.values.items() if key not in unknown}
+    found = top + [finding for number in numbers.values() for finding in memory.parts[number][1]]
+    malformed = {finding.path for finding in found}
+    for index in range(len(RULES)):
+        found += [finding for finding in run_rule(index, config, numbers, memory) if finding.path not in malformed]
+    return [*config.problems, *(place(finding, config) for finding in found if finding.path not in reported)]
+
+
+def number_of(key: str, value: Any, memory: Memory) -> int:
+    """The part's number; its schema is checked when it is new."""
+    try:
+        text = json.dumps(value, default=repr)
+    except (RecursionError, ValueError):
+        text = f"{id(value)}"  # too deep to compare: schema_check says so
+    number = memory.numbers.get((key, text))
+    if number is None:
+        number = memory.numbers[key, text] = len(memory.parts)
+        memory.parts.append(check_part(key, value, memory.schemas))
+    return number
+
+
+def run_rule(index: int, config: Config, numbers: Mapping[str, int], memory: Memory) -> list[Finding]:
+    rule = RULES[index]
+    known = (index, *(numbers.get(key, -1) for key in rule.keys))
+    if known not in memory.rules:
+        parts = {key: memory.parts[numbers[key]][0] for key in rule.keys if key in numbers}
+        values = {key: part for key, part in parts.items() if part is not MISSING}
+        memory.rules[known] = list(rule.check(values, config.project))
+    return memory.rules[known]
+
+
+def place(finding: Finding, config: Config) -> Problem:
+    origin = config.origin(*finding.path)
+    where = finding.place or (origin.key if finding.at_key else origin.value)
+    return Problem(where, ".".join(finding.path), finding.message, finding.hint, finding.severity)
+
+
+def order(problem: Problem) -> tuple[bool, str, int, int]:
+    """Files first, in the order of their lines; then overrides. Problems of one place keep their order."""
+    where = problem.place
+    if where.kind == "override":
+        return True, "", 0, 0
+    return False, where.source, where.line or 0, where.column or 0
+
+
+def make_job(config: Config) -> Job:
+    """A valid configuration, typed. Everything read here was checked by the schemas."""
+    values = config.values
+    return Job(
+        config=config,
+        name=values["name"],
+        seed=values["seed"],
+        tags=values.get("tags") or {},
+        target=target_of(values),
+        compute=values["compute"],
+        env=values["env"],
+        workspace=values["workspace"],
+        distribution=Distribution(**values["distribution"]),
+        code=make_code(values["code"], config.project),
+        inputs=values.get("inputs") or {},
+        limits=values.get("limits") or {},
+        require_clean=bool((values.get("git") or {}).get("require_clean")),
+        register=values.get("register"),
+    )
+
+
+def target_of(values: Mapping[str, Any]) -> str:
+    if values["compute"]["kind"] == "local":
+        return "local"
+    return "azureml_v2" if values["workspace"].get("sdk") == "v2" else "azureml"
+
+
+def make_code(code: Mapping[str, Any], project: Path) -> Code:
+    kind = next(kind for kind in ("command", "script", "module") if code.get(kind))
+    entry = tuple(code[kind]) if isinstance(code[kind], list) else code[kind]
+    arguments = () if kind == "module" else words(code.get("arguments"))
+    return Code(kind, (project / code.get("root", ".")).resolve(), entry, arguments)
+
+
+def words(arguments: Any) -> tuple[str, ...]:
+    """`[a, 1]` as it is; `{lr: 0.1, fast: true, slow: false, ids: [1, 2]}` as `--lr 0.1 --fast --ids 1 2`."""
+    if not isinstance(arguments, Mapping):
+        return tuple(str(item) for item in arguments or ())
+    found: list[str] = []
+    for key, value in arguments.items():
+        if value is None or value is False:
+            continue
+        values = value if isinstance(value, list) else [] if value is True else [value]
+        found += [key if key.startswith("-") else f"--{key}", *(str(item) for item in values)]
+    return tuple(found)
