@@ -1,0 +1,140 @@
+"""What every target is tested with: plans made by hand around tiny scripts, and a wait for their end."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from runner import history
+from runner.spec import GitState, Layout, Log, Plan, Run, SnapshotRef, State, Target, digest
+
+WAIT_SECONDS = 40.0
+ALONE = Layout("none", 1, 1)
+
+
+@dataclass
+class Bench:
+    """A project in a temporary folder and one target that runs its plans."""
+
+    project: Path
+    target: Target
+    sent: list[Plan] = field(default_factory=list)
+
+    def plan(self, script: str = "print('hello')", layout: Layout = ALONE, slots: int = 1, **changes: Any) -> Plan:
+        """A plan that runs `script`, staged."""
+        script = textwrap.dedent(script)
+        code = digest(script)
+        staged = history.snapshot_dir(self.project, code)
+        staged.mkdir(parents=True, exist_ok=True)
+        (staged / "script.py").write_text(script, encoding="utf-8")
+        plan = Plan(
+            id=f"test-{secrets.token_hex(6)}",
+            name="test",
+            target="local",
+            created=f"2026-01-01T00:00:{len(self.sent):02d}+00:00",
+            project=str(self.project),
+            overrides=(),
+            frozen=(),
+            choices={},
+            config={"compute": {"kind": "local", "slots": slots}},
+            digests={},
+            layout=layout,
+            python=sys.executable,
+            script="script.py",
+            arguments=(),
+            command=(),
+            environment={},
+            secrets=(),
+            inputs={},
+            limits={},
+            tags={},
+            resolved={},
+            snapshot=SnapshotRef(code, 1, len(script)),
+            git=GitState(),
+        )
+        return dataclasses.replace(plan, **changes)
+
+    def submit(self, *plans: Plan) -> list[Run]:
+        self.sent += plans
+        return self.target.submit(list(plans))
+
+    def run(self, script: str = "print('hello')", layout: Layout = ALONE, **changes: Any) -> Run:
+        """Submit one plan and wait for its end."""
+        return self.ended(self.submit(self.plan(script, layout, **changes)))[0]
+
+    def ended(self, runs: Sequence[Run]) -> list[Run]:
+        return self.until(runs, lambda current: all(run.state.final for run in current))
+
+    def until(self, runs: Sequence[Run], condition: Callable[[list[Run]], bool]) -> list[Run]:
+        """Ask for the states until `condition` holds for them."""
+        current: list[Run] = []
+
+        def look() -> bool:
+            current[:] = self.target.states(list(runs))
+            return condition(current)
+
+        wait_for(look)
+        return current
+
+    def log(self, run: Run, rank: int = 0) -> bytes:
+        return next(log.read(0) for log in self.target.logs(run) if log.rank == rank)
+
+    def text(self, run: Run, rank: int = 0) -> str:
+        return self.log(run, rank).decode()
+
+    def wait_for_text(self, run: Run, text: str, rank: int = 0) -> None:
+        """Until the rank has written `text`."""
+
+        def written() -> bool:
+            assert not self.target.states([run])[0].state.final, "the run has ended"
+            logs: list[Log] = self.target.logs(run)
+            return any(log.rank == rank and text.encode() in log.read(0) for log in logs)
+
+        wait_for(written)
+
+    def processes(self, *run_ids: str) -> list[psutil.Process]:
+        """Every process of these runs (default: of all)."""
+        return [p for run_id in run_ids or [plan.id for plan in self.sent] for p in processes_of(run_id)]
+
+
+def forever(script: str = "") -> str:
+    """A script that goes on until it is stopped."""
+    loop = """
+        import time
+        print("started", flush=True)
+        while True:
+            time.sleep(0.05)
+    """
+    return textwrap.dedent(script) + textwrap.dedent(loop)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < give_up, "waited too long"
+        time.sleep(0.01)
+
+
+def processes_of(run_id: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("AMLRUN_RUN_ID") == run_id:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def states(run: Run) -> list[State]:
+    """Every state the run has been in."""
+    return [State(state) for state, _ in run.phases]
