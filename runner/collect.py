@@ -1,0 +1,74 @@
+"""What a run left: metrics, logs, outputs, and everything `show` says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runner import history
+from runner.spec import Plan, Run, jsonable
+
+PROGRESS = ("epoch", "epochs", "step", "seconds")
+
+
+def summary(project: Path, run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The public record of a run (`show --json`; schemas/show.schema.json). `rows` are its metrics so far."""
+    plan = history.load_plan(project, run.id)
+    place = history.files(project, run.id)
+    logs = sorted(place.logs.glob("rank_*.log"), key=lambda path: int(path.stem.removeprefix("rank_")))
+    return {
+        "id": run.id,
+        "url": run.url,
+        "name": run.name,
+        "target": run.target,
+        "state": run.state.value,
+        "created": run.created,
+        "ended": run.ended,
+        "phases": jsonable(run.phases),
+        "metrics": last_values(rows),
+        "overrides": list(plan.overrides),
+        "config": jsonable(plan.config),
+        "git": git_of(plan),
+        "digest": {**plan.digests, "snapshot": plan.snapshot.digest},
+        "layout": plan.as_json()["layout"],
+        "tags": dict(plan.tags),
+        "failure": run.as_json()["failure"],
+        "note": run.note,
+        "plan": str(place.plan),
+        "logs": [str(path) for path in logs],
+        "outputs": str(place.outputs),
+        "files": output_files(place.outputs),
+    }
+
+
+def last_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The newest value of every metric."""
+    merged: dict[str, Any] = {}
+    for row in rows:
+        merged |= row
+    return merged
+
+
+def output_files(outputs: Path) -> list[str]:
+    """Files below `outputs`, relative to it."""
+    if not outputs.is_dir():
+        return []
+    return sorted(path.relative_to(outputs).as_posix() for path in outputs.rglob("*") if path.is_file())
+
+
+def git_of(plan: Plan) -> dict[str, Any]:
+    """Commit, branch, dirty files; the diff itself stays in plan.json."""
+    git = plan.git
+    return {"commit": git.commit, "branch": git.branch, "dirty": list(git.dirty), "diff_bytes": len(git.diff)}
+
+
+def headline(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The metrics worth a line each, the held-out ones first: (name in words, value)."""
+    shown = {key: value for key, value in metrics.items() if key not in PROGRESS and is_number(value)}
+    names = sorted(shown, key=lambda name: (not name.startswith(("test_", "val_", "best_")), name))
+    return [(name.replace("_", " "), f"{shown[name]:.4g}") for name in names]
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

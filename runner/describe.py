@@ -1,0 +1,180 @@
+"""Plans, configurations and runs as text for people."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from runner import collect
+from runner.snapshot import Snapshot, megabytes
+from runner.spec import Config, Plan, Run
+
+MAX_LEFT_OUT = 12
+PLACE_COLUMN = 48
+
+
+def annotated_yaml(config: Config) -> str:
+    """The composed YAML; every line ends in a comment with the place that set its value."""
+    lines = list(yaml_lines(config, config.values, (), 0))
+    width = min(max((len(text) for text, _ in lines), default=0), PLACE_COLUMN)
+    return "\n".join(f"{text:<{width}}  # {place}" if place else text for text, place in lines)
+
+
+def yaml_lines(config: Config, node: Any, path: tuple[str, ...], depth: int) -> Iterator[tuple[str, str]]:
+    items: Any = node.items() if isinstance(node, Mapping) else ((None, item) for item in node)
+    for index, (key, value) in enumerate(items):
+        below = (*path, str(index) if key is None else str(key))
+        head = "  " * depth + ("-" if key is None else f"{scalar(key)}:")
+        if isinstance(value, (Mapping, list)) and value:
+            yield head, ""
+            yield from yaml_lines(config, value, below, depth + 1)
+        else:
+            yield f"{head} {scalar(value)}", str(config.origin(*below).value)
+
+
+def scalar(value: Any) -> str:
+    """One value as YAML on one line."""
+    if isinstance(value, str) and "\n" in value:
+        return json.dumps(value, ensure_ascii=False)
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=100_000)
+    return text.removesuffix("\n").removesuffix("...").rstrip("\n")
+
+
+def plan_text(plan: Plan) -> str:
+    """One plan, a fact a line."""
+    layout = plan.layout
+    ranks = f"{layout.nodes} node{'s' * (layout.nodes != 1)} x {layout.processes_per_node} processes"
+    backend = f", backend {layout.backend}" if layout.backend else ""
+    rows = [
+        ("run", plan.id),
+        ("target", plan.target + compute_name(plan)),
+        (
+            "processes",
+            f"{ranks}, distribution {layout.kind}{backend}",
+        ),
+        *(("auto", f"{key}: {value}") for key, value in plan.resolved.items() if key != "env"),
+        ("environment", plan.resolved.get("env", "")),
+        ("command", command_text(plan)),
+        ("overrides", " ".join(shlex.quote(item) for item in plan.overrides) or "none"),
+        *(("pinned here", item) for item in plan.frozen),
+        ("git", git_text(plan)),
+        ("digests", "  ".join(f"{name} {value[:12]}" for name, value in plan.digests.items())),
+        *(("not checked", item) for item in plan.not_checked),
+        *(("not asked", item) for item in plan.not_asked),
+    ]
+    return table(rows)
+
+
+def compute_name(plan: Plan) -> str:
+    compute = plan.config.get("compute", {})
+    if plan.target == "local":
+        return ""
+    return f", cluster {compute.get('name')} ({compute.get('vm_size') or 'size not said'}, {compute.get('priority')})"
+
+
+def command_text(plan: Plan) -> str:
+    if len(plan.command) == 1:
+        return plan.command[0]
+    words = plan.command or ("python", str(plan.script), *plan.arguments)
+    return shlex.join(word if len(word) <= 60 else f"{word[:40]}...({len(word)} characters)" for word in words)
+
+
+def git_text(plan: Plan) -> str:
+    git = plan.git
+    if git.commit is None:
+        return "no commit: this run cannot be traced to code in git"
+    dirty = f", {len(git.dirty)} files not committed" if git.dirty else ", clean"
+    return f"{git.commit[:12]} on {git.branch or 'no branch'}{dirty}"
+
+
+def snapshot_text(snapshot: Snapshot) -> str:
+    """What travels and what stays, with the rule that says so."""
+    biggest = ", ".join(f"{file.path} {megabytes(file.bytes)}" for file in snapshot.biggest(3))
+    rows = [
+        ("code", f"{len(snapshot.files)} files, {megabytes(snapshot.ref.bytes)}, digest {snapshot.digest[:12]}"),
+        ("biggest", biggest or "nothing"),
+    ]
+    stays = snapshot.left_out
+    rows += [("left out", f"{item.path}  ({item.rule}, {item.source})") for item in stays[:MAX_LEFT_OUT]]
+    if len(stays) > MAX_LEFT_OUT:
+        rows.append(("", f"and {len(stays) - MAX_LEFT_OUT} more (--json lists all)"))
+    rows += [("refused", f"{item.place}: looks like {item.kind}") for item in snapshot.secrets]
+    return table(rows)
+
+
+def run_text(record: Mapping[str, Any]) -> str:
+    """`show` for people, from `collect.summary`."""
+    rows = [("run", record["id"]), ("url", record["url"]), ("state", record["state"])]
+    rows += [("created", local_time(record["created"])), ("took", duration(record["created"], record["ended"]))]
+    rows += [("metric", f"{name} {value}") for name, value in collect.headline(record["metrics"])]
+    rows.append(("overrides", " ".join(shlex.quote(item) for item in record["overrides"]) or "none"))
+    git = record["git"]
+    rows.append(("git", f"{git['commit'] or 'none'} {git['branch'] or ''} ({len(git['dirty'])} files not committed)"))
+    rows += [("digest", f"{name} {value}") for name, value in record["digest"].items()]
+    rows += [("log", path) for path in record["logs"]]
+    rows += [("outputs", record["outputs"]), ("note", record["note"])]
+    if record["failure"]:
+        rows.append(("failure", record["failure"]["cause"]))
+    return table([(name, value) for name, value in rows if value])
+
+
+def failure_text(run: Run, world_size: int, project: Path) -> str:
+    """Why a run failed: the first rank to fail, what it said, what to do, where the log is."""
+    failure = run.failure
+    if failure is None:
+        return f"{run.id} {run.state.value}"
+    who = f"rank {failure.rank} of {world_size}: " if failure.rank is not None else ""
+    code = f" (exit code {failure.exit_code})" if failure.exit_code is not None else ""
+    parts = [f"{run.id} {run.state.value}: {who}{failure.cause}{code}"]
+    if failure.evidence:
+        parts.append("\n".join(f"    {line}" for line in failure.evidence.rstrip().splitlines()))
+    if failure.advice:
+        parts.append(f"what to do: {failure.advice}")
+    if failure.log:
+        parts.append(f"log: {project / '.runs' / run.id / failure.log}")
+    return "\n".join(parts)
+
+
+def result_text(run: Run, metrics: Mapping[str, Any], outputs: Path) -> str:
+    """The last lines of a run that went well."""
+    took = duration(run.created, run.ended)
+    rows = [(name, value) for name, value in collect.headline(metrics)]
+    rows += [("outputs", str(outputs)), ("note", run.note)]
+    return f"{run.id} {run.state.value} in {took}\n" + table([row for row in rows if row[1]])
+
+
+def runs_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """`list` for people."""
+    header = ("RUN", "STATE", "CREATED", "TOOK", "METRICS")
+    lines = [header]
+    for row in rows:
+        best = "  ".join(f"{name} {value}" for name, value in collect.headline(row["metrics"])[:2])
+        took = duration(row["created"], row["ended"])
+        lines.append((row["id"], row["state"], local_time(row["created"]), took, best))
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def table(rows: Sequence[tuple[str, str]]) -> str:
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def local_time(iso: str) -> str:
+    return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def duration(start: str, end: str | None) -> str:
+    until = datetime.fromisoformat(end) if end else datetime.now(timezone.utc)
+    seconds = max(int((until - datetime.fromisoformat(start)).total_seconds()), 0)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"

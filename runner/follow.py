@@ -1,0 +1,122 @@
+"""Watch runs until they end: phases, rank 0's log as it grows, metrics. What is shown how is a Reporter's matter."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+from runner.spec import Log, Run, State, Target
+
+POLL_SECONDS = 0.2
+# Output that may be a consequence of another rank's failure. It is held back: when the run fails, the diagnosis shows
+# the cause and this is noise; when the run goes on for HOLD_SECONDS, it is shown after all.
+SUSPECT = re.compile(
+    r"^(\[rank\d+\]:?|Traceback \(most recent|\[[WEF]\d{3,4} |Fatal Python error|terminate called|W\d{4} |E\d{4} )"
+)
+HOLD_SECONDS = 3.0
+
+
+class Reporter(Protocol):
+    """How progress is shown."""
+
+    def phase(self, run: Run) -> None:
+        """The run entered a new state."""
+
+    def line(self, run: Run, text: str) -> None:
+        """A line of rank 0's log."""
+
+    def metrics(self, run: Run, row: dict[str, Any]) -> None:
+        """A new row of metrics."""
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+
+@dataclass
+class Tail:
+    """What was already shown of one run's rank-0 log and metrics."""
+
+    offset: int = 0
+    rows: int = 0
+    rest: str = ""
+    decoder: codecs.IncrementalDecoder = field(default_factory=lambda: codecs.getincrementaldecoder("utf-8")("replace"))
+    held: list[str] = field(default_factory=list)
+    held_since: float = 0.0
+
+    def take(self, content: bytes) -> list[str]:
+        """The complete lines that `content` finishes."""
+        self.offset += len(content)
+        *lines, self.rest = (self.rest + self.decoder.decode(content)).replace("\r\n", "\n").split("\n")
+        return [line.rsplit("\r", 1)[-1] for line in lines]
+
+
+def follow(
+    target: Target,
+    runs: Sequence[Run],
+    reporter: Reporter,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> list[Run]:
+    """Report until every run has ended; returns the runs as they ended, in order.
+
+    Raises KeyboardInterrupt where it is interrupted; the caller decides what that means for the runs.
+    """
+    tails = {run.id: Tail() for run in runs}
+    current = list(runs)
+    seen: dict[str, int] = {}
+    try:
+        while True:
+            current = target.states(current)
+            for run in current:
+                show_phases(run, seen, reporter)
+                show_output(target, run, tails[run.id], reporter, clock())
+            if all(run.state.final for run in current):
+                return current
+            sleep(POLL_SECONDS)
+    finally:
+        reporter.close()
+
+
+def show_phases(run: Run, seen: dict[str, int], reporter: Reporter) -> None:
+    """Every state entered since the last look, also those that were over before it."""
+    for state, _ in run.phases[seen.get(run.id, 0) :]:
+        if State(state) is not State.PLANNED:
+            reporter.phase(at_state(run, State(state)))
+    seen[run.id] = len(run.phases)
+
+
+def at_state(run: Run, state: State) -> Run:
+    return run if run.state is state else replace(run, state=state)
+
+
+def show_output(target: Target, run: Run, tail: Tail, reporter: Reporter, now: float) -> None:
+    rows = target.metrics(run)
+    for row in rows[tail.rows :]:
+        reporter.metrics(run, row)
+    tail.rows = max(tail.rows, len(rows))
+    log = first_rank(target.logs(run))
+    lines = tail.take(log.read(tail.offset)) if log is not None else []
+    if run.state.final and tail.rest:
+        lines, tail.rest = [*lines, tail.rest], ""
+    for line in lines:
+        if tail.held or SUSPECT.match(line):
+            tail.held_since = tail.held_since if tail.held else now
+            tail.held.append(line)
+        else:
+            reporter.line(run, line)
+    if tail.held and (run.state is State.COMPLETED or now - tail.held_since > HOLD_SECONDS) and not is_failing(run):
+        for line in tail.held:
+            reporter.line(run, line)
+        tail.held.clear()
+
+
+def is_failing(run: Run) -> bool:
+    return run.state in (State.FAILED, State.CANCELED, State.FINALIZING) or run.failure is not None
+
+
+def first_rank(logs: Sequence[Log]) -> Log | None:
+    return next((log for log in logs if log.rank == 0), None)

@@ -1,0 +1,1 @@
+"""One function for each verb: read the arguments, call the pipeline, print."""

@@ -1,0 +1,176 @@
+"""list, show, watch, logs, cancel, download: runs that were submitted before."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from runner import collect, describe, history
+from runner.errors import StoppedError, TargetError
+from runner.follow import POLL_SECONDS, Tail, follow
+from runner.progress import reporter
+from runner.project import find_project
+from runner.spec import Log, Run, State, Target
+from runner.targets import load_target
+from runner.verbs.composing import show_warnings
+from runner.verbs.running import conclude, failure, stop
+
+
+def list_(args: argparse.Namespace) -> int:
+    project = find_project(args.project, Path.cwd())
+    runs, problems = history.list_runs(project)
+    show_warnings(problems)
+    if args.state:
+        check_state(args.state)
+    current = [run for run in refreshed(project, runs) if args.state in (None, run.state.value)]
+    rows = [listed(run, project) for run in current[: args.count]]
+    if args.json:
+        print(json.dumps({"runs": rows}, indent=2))
+    elif rows:
+        print(describe.runs_table(rows))
+    elif not args.quiet:
+        print("no runs" + (f" in state {args.state}" if args.state else "; start one with 'amlrun run'"))
+    return 0
+
+
+def show(args: argparse.Namespace) -> int:
+    project, target, run = find(args)
+    record = collect.summary(project, run, target.metrics(run))
+    print(json.dumps(record, indent=2) if args.json else describe.run_text(record))
+    if run.failure is not None and not args.json:
+        print("\n" + failure(run, project))
+    return 0
+
+
+def watch(args: argparse.Namespace) -> int:
+    project, target, run = find(args)
+    stream = sys.stderr if args.json else sys.stdout
+    try:
+        ended = follow(target, [run], reporter(1, quiet=args.quiet, stream=stream))
+    except KeyboardInterrupt:
+        raise StoppedError(f"stopped watching; the run goes on: 'amlrun cancel {run.id}' stops it") from None
+    return conclude(target, ended, args, project)
+
+
+def logs(args: argparse.Namespace) -> int:
+    _, target, run = find(args)
+    chosen = choose(target, run, args.rank)
+    if args.json:
+        texts = [{"name": log.name, "rank": log.rank, "text": log.read(0).decode("utf-8", "replace")} for log in chosen]
+        print(json.dumps({"logs": texts}, indent=2))
+    elif args.follow:
+        follow_logs(target, run, args.rank)
+    else:
+        print_logs(chosen)
+    return 0
+
+
+def cancel(args: argparse.Namespace) -> int:
+    project = find_project(args.project, Path.cwd())
+    runs = refreshed(project, [history.resolve(project, name) for name in args.runs])
+    states = [run if run.state.final else stop(load_target(run.target, project), [run])[0] for run in runs]
+    if args.json:
+        print(json.dumps({"runs": [run.as_json() for run in states]}, indent=2))
+    elif not args.quiet:
+        print("\n".join(f"{run.id} {run.state.value}" for run in states))
+    return 0
+
+
+def download(args: argparse.Namespace) -> int:
+    _, target, run = find(args)
+    destination: Path = args.to or Path.cwd() / run.id
+    written = target.fetch(run, destination)
+    if args.json:
+        print(json.dumps({"files": [str(path) for path in written]}, indent=2))
+    elif not args.quiet:
+        print("\n".join(str(path) for path in written) or f"{run.id} has no outputs")
+    return 0
+
+
+def find(args: argparse.Namespace) -> tuple[Path, Target, Run]:
+    """The project, the target, and the run as it is now."""
+    project = find_project(args.project, Path.cwd())
+    run = history.resolve(project, args.run)
+    target = load_target(run.target, project)
+    return project, target, target.states([run])[0]
+
+
+def refreshed(project: Path, runs: Sequence[Run]) -> list[Run]:
+    """The runs as they are now: one query for each target that has any unfinished."""
+    current = {run.id: run for run in runs}
+    for name in {run.target for run in runs if not run.state.final and run.state is not State.PLANNED}:
+        open_ones = [run for run in runs if run.target == name and not run.state.final]
+        current |= {run.id: run for run in load_target(name, project).states(open_ones)}
+    return [current[run.id] for run in runs]
+
+
+def listed(run: Run, project: Path) -> dict[str, Any]:
+    target = load_target(run.target, project)
+    metrics = collect.last_values(target.metrics(run))
+    place = history.files(project, run.id)
+    return {
+        "id": run.id,
+        "url": run.url,
+        "name": run.name,
+        "target": run.target,
+        "state": run.state.value,
+        "created": run.created,
+        "ended": run.ended,
+        "metrics": metrics,
+        "cause": run.failure.cause if run.failure else None,
+        "outputs": str(place.outputs),
+    }
+
+
+def check_state(name: str) -> None:
+    known = [state.value for state in State]
+    if name not in known:
+        raise TargetError(f"no state '{name}'; states: {', '.join(known)}")
+
+
+def choose(target: Target, run: Run, rank: int | None) -> list[Log]:
+    """All logs of ranks, or one rank's; where no rank has written anything, the launcher's."""
+    found = target.logs(run)
+    of_ranks = [log for log in found if log.rank is not None]
+    if rank is None:
+        return of_ranks or found
+    chosen = [log for log in of_ranks if log.rank == rank]
+    if not chosen:
+        known = ", ".join(str(log.rank) for log in of_ranks) or "none yet"
+        raise TargetError(f"{run.id} has no log of rank {rank}; ranks with a log: {known}")
+    return chosen
+
+
+def print_logs(chosen: Sequence[Log]) -> None:
+    for number, log in enumerate(chosen):
+        if len(chosen) > 1:
+            print("\n" * (number > 0) + f"==> {log.name} <==", flush=True)
+        sys.stdout.buffer.write(log.read(0))
+        sys.stdout.buffer.flush()
+
+
+def follow_logs(target: Target, run: Run, rank: int | None) -> None:
+    """Print as they grow; with several ranks each line starts with its rank."""
+    tails: dict[str, Tail] = {}
+    while True:
+        (run,) = target.states([run])
+        found = [log for log in target.logs(run) if log.rank is not None and rank in (None, log.rank)]
+        several = len(found) > 1 or len(tails) > 1
+        for log in found:
+            for line in new_lines(log, tails.setdefault(log.name, Tail()), run.state.final):
+                print(f"[rank {log.rank}] {line}" if several else line, flush=True)
+        if run.state.final:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def new_lines(log: Log, tail: Tail, final: bool) -> Iterator[str]:
+    yield from tail.take(log.read(tail.offset))
+    if final and tail.rest:
+        yield tail.rest
+        tail.rest = ""

@@ -1,0 +1,80 @@
+"""run: submit, follow, collect."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from runner import collect, describe, history, pipeline
+from runner.errors import RunFailedError, StoppedError
+from runner.follow import follow
+from runner.progress import reporter
+from runner.spec import Run, State, Target
+from runner.targets import load_target
+from runner.verbs.composing import request_of, show_warnings
+
+CANCEL_PATIENCE_SECONDS = 60
+
+
+def run(args: argparse.Namespace) -> int:
+    request = request_of(args)
+    planned = pipeline.planned(request)
+    if not args.quiet:
+        show_warnings(planned.warnings)
+    runs = pipeline.submitted(planned, request.project)
+    talk = sys.stderr if args.json else sys.stdout
+    if not args.quiet:
+        print("\n".join(f"{item.url}" for item in runs), file=talk, flush=True)
+    if args.detach:
+        if args.json:
+            print(json.dumps({"runs": [item.as_json() for item in runs]}, indent=2))
+        return 0
+    target = load_target(planned.plans[0].target, request.project)
+    ended = attached(target, runs, args)
+    return conclude(target, ended, args, request.project)
+
+
+def attached(target: Target, runs: list[Run], args: argparse.Namespace) -> list[Run]:
+    """Follow; Ctrl-C cancels what runs here."""
+    stream = sys.stderr if args.json else sys.stdout
+    try:
+        return follow(target, runs, reporter(len(runs), quiet=args.quiet, stream=stream))
+    except KeyboardInterrupt:
+        if runs[0].target != "local":
+            raise StoppedError(f"stopped following; go on with 'amlrun watch {runs[0].id}'") from None
+        stop(target, runs)
+        raise StoppedError(f"canceled {', '.join(item.id for item in runs)}") from None
+
+
+def stop(target: Target, runs: Sequence[Run]) -> list[Run]:
+    """Ask every run to stop and wait until it has."""
+    for item in runs:
+        target.cancel(item)
+    until = time.monotonic() + CANCEL_PATIENCE_SECONDS
+    current = target.states(list(runs))
+    while time.monotonic() < until and not all(item.state.final for item in current):
+        time.sleep(0.1)
+        current = target.states(current)
+    return current
+
+
+def conclude(target: Target, ended: Sequence[Run], args: argparse.Namespace, project: Path) -> int:
+    """Print what came out; raises RunFailedError where a run did not complete."""
+    records = [collect.summary(project, item, target.metrics(item)) for item in ended]
+    if args.json:
+        print(json.dumps(records[0] if len(records) == 1 else {"runs": records}, indent=2))
+    for item, record in zip(ended, records, strict=True):
+        if item.state is State.COMPLETED and not args.json and not args.quiet:
+            print(describe.result_text(item, record["metrics"], Path(record["outputs"])))
+    failed = [item for item in ended if item.state is not State.COMPLETED]
+    if failed:
+        raise RunFailedError("\n".join(failure(item, project) for item in failed))
+    return 0
+
+
+def failure(run: Run, project: Path) -> str:
+    return describe.failure_text(run, history.load_plan(project, run.id).layout.world_size, project)
