@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import gc
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -36,9 +37,59 @@ def checking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="warnings stop, as errors do")
 
 
-def running(parser: argparse.ArgumentParser) -> None:
+def costing(parser: argparse.ArgumentParser) -> None:
     checking(parser)
+    parser.add_argument("--max-cost", type=dollars, metavar="USD", help="refuse what may cost more, all runs together")
+
+
+def dollars(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError
+    return value
+
+
+def planning(parser: argparse.ArgumentParser) -> None:
+    costing(parser)
+    parser.add_argument(
+        "--lock", type=Path, metavar="FILE", help="freeze the plan in a file, for git and 'run --locked'"
+    )
+    parser.add_argument("--diff", metavar="RUN", help="what sets it apart from an earlier run")
+
+
+def running(parser: argparse.ArgumentParser) -> None:
+    costing(parser)
+    detaching(parser)
+    parser.add_argument("--locked", type=Path, metavar="FILE", help="send exactly what 'plan --lock FILE' froze")
+
+
+def detaching(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-d", "--detach", action="store_true", help="return after submission, with the run's URL")
+
+
+def rerunning(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", help=RUN_HELP)
+    parser.add_argument(
+        "overrides", nargs="*", help=f"none: the identical plan; else that run's plus these. {OVERRIDES_HELP}"
+    )
+    detaching(parser)
+
+
+def resuming(parser: argparse.ArgumentParser) -> None:
+    one_run(parser)
+    detaching(parser)
+
+
+def comparing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("old", help=RUN_HELP)
+    parser.add_argument("new", nargs="?", default="last", help=f"{RUN_HELP} (default: last)")
+
+
+def cleaning(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="*", metavar="run", help=f"{RUN_HELP}; none: only what no run needs any more")
+    parser.add_argument("--older-than", type=float, metavar="DAYS", help="ended runs of that age")
+    parser.add_argument("--state", help="ended runs in this state: completed, failed, canceled")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be removed")
 
 
 def one_run(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +102,12 @@ def reading_logs(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run ends")
 
 
+def diagnosing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", nargs="?", default="last", metavar="RUN|FOLDER", help=f"{RUN_HELP}; or a folder of logs (default: last)"
+    )
+
+
 def cancelling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="+", metavar="run", help=RUN_HELP)
 
@@ -58,6 +115,14 @@ def cancelling(parser: argparse.ArgumentParser) -> None:
 def downloading(parser: argparse.ArgumentParser) -> None:
     one_run(parser)
     parser.add_argument("--to", type=Path, metavar="DIR", help="folder to write to (default: ./RUN)")
+
+
+def writing_schemas(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--write", type=Path, metavar="DIR", help="write them to this folder (YAML names ./schemas)")
+
+
+def naming_shell(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 
 
 def listing(parser: argparse.ArgumentParser) -> None:
@@ -75,24 +140,52 @@ VERBS: dict[str, Verb] = {
         "  amlrun run -m experiment=digits optimizer.lr=0.001,0.003 seed=1,2",
     ),
     "validate": Verb("runner.verbs.composing:validate", "check the configuration: all problems at once", checking),
-    "plan": Verb("runner.verbs.composing:plan", "show what would be sent, without sending it", checking),
+    "plan": Verb("runner.verbs.composing:plan", "show what would be sent, without sending it", planning),
     "config": Verb("runner.verbs.composing:config", "the composed YAML, each value with what set it", composing),
     "list": Verb("runner.verbs.past:list_", "runs, newest first", listing),
     "show": Verb("runner.verbs.past:show", "one run: state, metrics, configuration, paths", one_run),
     "watch": Verb("runner.verbs.past:watch", "follow a run that was submitted before", one_run),
     "logs": Verb("runner.verbs.past:logs", "the logs of a run's ranks", reading_logs),
     "cancel": Verb("runner.verbs.past:cancel", "stop runs", cancelling),
+    "diagnose": Verb(
+        "runner.verbs.diagnosing:diagnose",
+        "why a run, or any folder of logs, failed: the first cause, what shows it, what to do",
+        diagnosing,
+        "amlrun diagnose last\n  amlrun diagnose ~/Downloads/ExperimentRun  # Azure's logs, no amlrun involved",
+    ),
+    "rerun": Verb("runner.verbs.again:rerun", "run an earlier run's plan again, or with other overrides", rerunning),
+    "resume": Verb(
+        "runner.verbs.again:resume", "finish a run that failed or was stopped, from its checkpoints", resuming
+    ),
+    "diff": Verb(
+        "runner.verbs.comparing:diff", "what sets two runs apart: configuration, code, environment", comparing
+    ),
+    "clean": Verb("runner.verbs.cleaning:clean", "remove ended runs and what no run needs any more", cleaning),
     "download": Verb("runner.verbs.past:download", "copy a run's outputs", downloading),
+    "schema": Verb("runner.verbs.schema:schema", "schemas for editors, with this project's options", writing_schemas),
+    "completion": Verb(
+        "runner.verbs.completion:completion",
+        "a script that completes verbs, options and overrides in a shell",
+        naming_shell,
+        'eval "$(amlrun completion bash)"                # in ~/.bashrc\n'
+        '  eval "$(amlrun completion zsh)"                 # in ~/.zshrc, after compinit\n'
+        "  amlrun completion fish > ~/.config/fish/completions/amlrun.fish",
+    ),
 }
 
 
 def entry() -> None:
     """The `amlrun` command."""
+    gc.set_threshold(50_000, 20, 20)  # a short process that makes many objects and few that are garbage: 5 % less CPU
     sys.exit(main(sys.argv[1:]))
 
 
 def main(argv: Sequence[str]) -> int:
     """Run one command line; returns the exit code. The only place that catches RunnerError."""
+    if argv[:1] == ["__complete"]:  # what the scripts of `amlrun completion` ask
+        from runner.verbs.completion import answer
+
+        return answer(argv[-1], *build_parser())
     args = parse(argv)
     module, _, name = VERBS[args.verb].do.partition(":")
     try:
@@ -102,7 +195,7 @@ def main(argv: Sequence[str]) -> int:
         report_problems(args, error)
         return error.exit_code
     except RunnerError as error:
-        print(f"amlrun: {error}" if str(error) else "", file=sys.stderr)
+        complain(f"amlrun: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return StoppedError.exit_code
@@ -172,9 +265,18 @@ def report_problems(args: argparse.Namespace, error: ConfigError) -> None:
     if args.json:
         import json
 
-        print(json.dumps({"problems": [problem.as_json() for problem in error.problems]}, indent=2))
+        from runner.redact import redact
+
+        print(redact(json.dumps({"problems": [problem.as_json() for problem in error.problems]}, indent=2)))
         return
     for problem in error.problems:
-        print(problem if problem.severity == "error" else f"warning: {problem}", file=sys.stderr)
+        complain(str(problem) if problem.severity == "error" else f"warning: {problem}")
     count = sum(problem.severity == "error" for problem in error.problems)
-    print(f"amlrun: {count} problem{'s' if count != 1 else ''}; nothing was sent", file=sys.stderr)
+    complain(f"amlrun: {count} problem{'s' if count != 1 else ''}; nothing was sent")
+
+
+def complain(text: str) -> None:
+    """To standard error, without secrets: an override or a URL in a message may hold one."""
+    from runner.redact import redact
+
+    print(redact(text), file=sys.stderr)

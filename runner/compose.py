@@ -110,19 +110,19 @@ def open_source(project: Path) -> Source:
         search_path.get_path().insert(-1, element)
     loader = ConfigLoaderImpl(search_path)
     source = Source(project.resolve(), loader, OverridesParser.create(config_loader=loader))
-    source.options.update(group_options(source, ""))
+    source.options.update(group_options(source))
     return source
 
 
-def group_options(source: Source, parent: str) -> dict[str, tuple[str, ...]]:
-    """Every config group below `parent` with its options."""
-    found: dict[str, tuple[str, ...]] = {}
-    for group in source.loader.list_groups(parent):
-        name = f"{parent}/{group}".lstrip("/")
-        if name.split("/")[0] != "hydra":
-            options = tuple(source.loader.get_group_options(name))
-            found |= ({name: options} if options else {}) | group_options(source, name)
-    return found
+def group_options(source: Source) -> dict[str, tuple[str, ...]]:
+    """Every config group with its options: as Hydra lists them, which takes 60 times as long."""
+    found: dict[str, set[str]] = {}
+    for folder in [Path(each.path) for each in source.loader.get_sources() if each.scheme() == "file"]:
+        for path in folder.rglob("*.yaml"):
+            group = path.parent.relative_to(folder).as_posix()
+            if group.split("/")[0] not in (".", "hydra"):
+                found.setdefault(group, set()).add(path.stem)
+    return {group: tuple(sorted(options)) for group, options in sorted(found.items())}
 
 
 def compose_point(source: Source, overrides: tuple[str, ...]) -> Config:
@@ -203,8 +203,8 @@ def yaml_files(source: Source) -> list[Path]:
 
 
 def chosen_files(source: Source, groups: list[Override]) -> list[tuple[Path, str]]:
-    """The files that the command line chose: where an `override /group: option` of theirs may be wrong."""
-    names = [f"{o.key_or_group}/{o.value()}" for o in groups if isinstance(o.value(), str)]
+    """The files that the command line chose, and the project's own list: where a default of theirs may be wrong."""
+    names = [f"{o.key_or_group}/{o.value()}" for o in groups if isinstance(o.value(), str)] + [NAME]
     return [found for found in map(source.file, names) if found is not None]
 
 
@@ -246,38 +246,27 @@ def make_base(source: Source, groups: list[Override]) -> Base:
 
 
 def apply(base: Base, overrides: list[Override]) -> tuple[DictConfig, Trail, list[Problem]]:
-    """Hydra's own code applies the value overrides to a copy; those it refuses are reported and left out."""
-    trail = base.trail.copy()
+    """Hydra's own code applies the value overrides to a copy, in order; those it refuses are reported and left out."""
     cfg = copy.deepcopy(base.cfg)
+    accepted: list[Override] = []
     problems: list[Problem] = []
-    try:
-        ConfigLoaderImpl._apply_overrides_to_config(overrides, cfg)
-        accepted = overrides
-    except Exception:  # noqa: BLE001 - see parse; repeated one by one to find which
-        cfg, accepted, problems = apply_one_by_one(base, overrides)
+    for o in overrides:
+        try:
+            ConfigLoaderImpl._apply_overrides_to_config([o], cfg)
+        except Exception as error:  # noqa: BLE001 - see parse
+            cfg = copy.deepcopy(base.cfg)  # what was refused may have left something behind
+            ConfigLoaderImpl._apply_overrides_to_config(accepted, cfg)
+            known = OmegaConf.to_container(cfg, resolve=False)
+            problems.append(wording.refused(o.input_line or "", o.key_or_group, known, error))
+        else:
+            accepted.append(o)
+    trail = base.trail.copy()
     for o in accepted:
         record_override(trail, o.key_or_group, o.value(), o.input_line or "", delete=o.is_delete())
     with open_dict(cfg):
         cfg.pop("hydra", None)
     trail.children.pop("hydra", None)
     return cfg, trail, problems
-
-
-def apply_one_by_one(base: Base, overrides: list[Override]) -> tuple[DictConfig, list[Override], list[Problem]]:
-    cfg = copy.deepcopy(base.cfg)
-    accepted: list[Override] = []
-    problems: list[Problem] = []
-    for o in overrides:
-        trial = copy.deepcopy(cfg)
-        try:
-            ConfigLoaderImpl._apply_overrides_to_config([o], trial)
-        except Exception as error:  # noqa: BLE001 - see parse
-            known = OmegaConf.to_container(cfg, resolve=False)
-            problems.append(wording.refused(o.input_line or "", o.key_or_group, known, error))
-        else:
-            cfg = trial
-            accepted.append(o)
-    return cfg, accepted, problems
 
 
 def resolve(cfg: DictConfig, trail: Trail) -> tuple[dict[str, Any], list[Problem]]:

@@ -11,12 +11,16 @@ from typing import Any
 import yaml
 
 from runner.errors import Place, Problem
-from runner.provenance import find_in_defaults
+from runner.provenance import find_in_defaults, find_odd_default, find_scalar
 
 FindFile = Callable[[str], "tuple[Path, str] | None"]
 RESOLVER = re.compile(r"(?<!\\)\$\{\s*[A-Za-z_][\w.]*\s*:")
 IN_FILE = re.compile(r"In '?([^':\n]+?)'?:")
 RAISED = re.compile(r"^\w+ raised while composing config:\s*")
+YAML_HINTS = {
+    "\\t": "indent with spaces, not tabs",
+    "another document": "a configuration is one document: remove the '---' between them",
+}
 NOT_IN_STRUCT = re.compile(r"[Kk]ey '([^']+)' is not in struct")
 
 
@@ -83,8 +87,15 @@ def refused(text: str, key: str, known: Any, error: Exception) -> Problem:
         return at_override(text, key, f"'{parent}' is a value and has no keys", f"set '{parent}' itself")
     if text.startswith("~"):
         return at_override(text, key, "not there, so it cannot be removed", meant_key(parts, index, known))
-    hint = meant_key(parts, index, known) or f"to add a key that is not there, write +{text.lstrip('+')}"
+    hint = (
+        meant_key(parts, index, known) or f"{keys_of(parts[:index], known)}; a new one is added by +{text.lstrip('+')}"
+    )
     return at_override(text, key, "unknown key", hint)
+
+
+def keys_of(parents: Sequence[str], known: Mapping[str, Any]) -> str:
+    names = ", ".join(str(name) for name in known if name != "hydra") or "none"
+    return f"keys of '{'.'.join(parents)}': {names}" if parents else f"keys here: {names}"
 
 
 def meant_key(parts: Sequence[str], index: int, known: Mapping[str, Any]) -> str:
@@ -106,7 +117,7 @@ def explain(
     if isinstance(error, yaml.MarkedYAMLError):
         return yaml_error(error, find), None
     if isinstance(error, RecursionError):
-        return Problem(config_place(), "", "nested too deeply", "reduce the nesting of the YAML"), None
+        return too_deep(chosen), None
     missing = getattr(error, "missing_cfg_file", None)
     if missing:
         return missing_choice(str(missing), str(error), find, options, chosen)
@@ -114,14 +125,40 @@ def explain(
     inside = IN_FILE.match(text)
     found = find(inside.group(1)) if inside else None
     if not inside or not found:
-        return Problem(config_place(), "", detail(error)), None
+        return Problem(search(detail(error), chosen), "", detail(error)), None
     text = text[inside.end() :]
     wanted = re.search(r"override '([^']+)'", text)
-    place = (find_in_defaults(*found, wanted.group(1)) if wanted else None) or Place(found[1], 1, 1)
+    group = wanted.group(1).partition("@")[0] if wanted else ""
+    place = (find_in_defaults(*found, group) if wanted else None) or Place(found[1], 1, 1)
     if wanted and "No match in the defaults list" in text:
-        hint = choice_hint(wanted.group(1), list(options), "groups")
-        return Problem(place, wanted.group(1), "no such config group to override", hint), None
+        last = group.rpartition("/")[2]
+        absolute = f"write 'override /{last}'" if last != group and last in options else ""
+        hint = absolute or choice_hint(group, list(options), "groups")
+        return Problem(place, group, "no such config group to override", hint), None
     return Problem(place, "", first_line(RAISED.sub("", text.strip()))), None
+
+
+def too_deep(files: Sequence[tuple[Path, str]]) -> Problem:
+    """YAML that is nested without end, or a file whose defaults list leads back to it."""
+    for path, name in files:
+        itself = find_in_defaults(path, name, path.stem)
+        if itself is not None:
+            return Problem(itself, "", f"'{path.stem}' would include itself", "remove this line")
+    return Problem(config_place(), "", "nested too deeply", "reduce the nesting of the YAML")
+
+
+def search(text: str, files: Sequence[tuple[Path, str]]) -> Place:
+    """The likely place of an error that names none: in a file that it names, a defaults list, or a `${...}`."""
+    named = [file for file in files if file[0].stem in text] or list(files)
+    if "defaults" in text:
+        return next((p for file in named if (p := find_odd_default(*file)) is not None), config_place())
+    quoted = re.search(r"(?:input|at:?) '(.+?)'", text)
+    for wanted in ([quoted.group(1)] if quoted else []) + ["${"]:
+        for path, name in files:
+            place = find_scalar(path, name, wanted)
+            if place is not None:
+                return place
+    return Place(named[0][1], 1, 1) if len(named) == 1 else config_place()
 
 
 def undecodable(files: Iterable[Path], name: Callable[[Path], str]) -> Problem:
@@ -147,7 +184,7 @@ def yaml_error(error: yaml.MarkedYAMLError, find: FindFile) -> Problem:
     if conflict:
         hint = "resolve the merge conflict in this file"
         return Problem(Place(place.source, conflict, 1), "", "not valid YAML: a merge conflict marker", hint)
-    hint = "indent with spaces, not tabs" if "\\t" in what else ""
+    hint = next((hint for said, hint in YAML_HINTS.items() if said in what), "")
     return Problem(place, "", f"not valid YAML: {what}", hint)
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import yaml
 
-from runner import collect
+from runner import collect, history
+from runner.compare import Difference
+from runner.cost import plan_rows
 from runner.snapshot import Snapshot, megabytes
 from runner.spec import Config, Plan, Run
 
@@ -67,6 +69,7 @@ def plan_text(plan: Plan) -> str:
         ("digests", "  ".join(f"{name} {value[:12]}" for name, value in plan.digests.items())),
         *(("not checked", item) for item in plan.not_checked),
         *(("not asked", item) for item in plan.not_asked),
+        *plan_rows(plan),
     ]
     return table(rows)
 
@@ -124,20 +127,26 @@ def run_text(record: Mapping[str, Any]) -> str:
     return table([(name, value) for name, value in rows if value])
 
 
-def failure_text(run: Run, world_size: int, project: Path) -> str:
-    """Why a run failed: the first rank to fail, what it said, what to do, where the log is."""
+def failure_text(run: Run, plan: Plan) -> str:
+    """Why a run failed: the first rank to fail, what it said, what to do, where the log is.
+
+    Places in the run's copy of the code are shown as places in the project, where they can be opened and mended.
+    """
     failure = run.failure
     if failure is None:
         return f"{run.id} {run.state.value}"
-    who = f"rank {failure.rank} of {world_size}: " if failure.rank is not None else ""
+    place = history.files(Path(plan.project), run.id)
+    code_root = Path(plan.project, str(plan.config["code"].get("root") or "."))
+    evidence = failure.evidence.replace(f"{place.work}/", f"{code_root}/")
+    who = f"rank {failure.rank} of {plan.layout.world_size}: " if failure.rank is not None else ""
     code = f" (exit code {failure.exit_code})" if failure.exit_code is not None else ""
     parts = [f"{run.id} {run.state.value}: {who}{failure.cause}{code}"]
-    if failure.evidence:
-        parts.append("\n".join(f"    {line}" for line in failure.evidence.rstrip().splitlines()))
+    if evidence:
+        parts.append("\n".join(f"    {line}" for line in evidence.rstrip().splitlines()))
     if failure.advice:
         parts.append(f"what to do: {failure.advice}")
     if failure.log:
-        parts.append(f"log: {project / '.runs' / run.id / failure.log}")
+        parts.append(f"log: {place.root / failure.log}")
     return "\n".join(parts)
 
 
@@ -161,6 +170,15 @@ def runs_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(
         "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
+
+
+def differences_text(old: str, new: str, found: Sequence[Difference], code: Sequence[str]) -> str:
+    """`diff` for people: a value a line, then the diff of the code."""
+    if not found and not code:
+        return f"{old} and {new} are the same plan"
+    rows = [(item.path.removeprefix("config."), f"{scalar(item.old)} -> {scalar(item.new)}") for item in found]
+    text = f"{old} -> {new}\n{table(rows)}"
+    return text + ("\n\ncode\n" + "\n".join(code) if code else "")
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:

@@ -47,7 +47,8 @@ class Problem:
 
     def __str__(self) -> str:
         what = f"{self.path}: {self.message}" if self.path else self.message
-        return f"{self.place}: {what}" + (f"; {self.hint}" if self.hint else "")
+        text = f"{self.place}: {what}" + (f"; {self.hint}" if self.hint else "")
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)  # one line, whatever a value holds
 
     def as_json(self) -> dict[str, Any]:
         return {

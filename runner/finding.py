@@ -55,6 +55,8 @@ def show(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"a number of about {value.bit_length() * 3 // 10} digits"
     if isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, dict):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from runner.redact import redact
 from runner.spec import Log, Run, State, Target
 
 POLL_SECONDS = 0.2
@@ -38,8 +39,9 @@ class Reporter(Protocol):
 
 @dataclass
 class Tail:
-    """What was already shown of one run's rank-0 log and metrics."""
+    """What was already shown of one log and of its run's metrics. `hide` are values of secrets."""
 
+    hide: Sequence[str] = ()
     offset: int = 0
     rows: int = 0
     rest: str = ""
@@ -48,10 +50,18 @@ class Tail:
     held_since: float = 0.0
 
     def take(self, content: bytes) -> list[str]:
-        """The complete lines that `content` finishes."""
+        """The complete lines that `content` finishes, without secrets."""
         self.offset += len(content)
         *lines, self.rest = (self.rest + self.decoder.decode(content)).replace("\r\n", "\n").split("\n")
-        return [line.rsplit("\r", 1)[-1] for line in lines]
+        return [self.shown(line) for line in lines]
+
+    def finish(self) -> list[str]:
+        """The last line, if it has no end."""
+        last, self.rest = self.rest, ""
+        return [self.shown(last)] if last else []
+
+    def shown(self, line: str) -> str:
+        return redact(line.rsplit("\r", 1)[-1], self.hide)
 
 
 def follow(
@@ -60,12 +70,13 @@ def follow(
     reporter: Reporter,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
+    hide: Sequence[str] = (),
 ) -> list[Run]:
-    """Report until every run has ended; returns the runs as they ended, in order.
+    """Report until every run has ended; returns the runs as they ended, in order. `hide` are values of secrets.
 
     Raises KeyboardInterrupt where it is interrupted; the caller decides what that means for the runs.
     """
-    tails = {run.id: Tail() for run in runs}
+    tails = {run.id: Tail(hide) for run in runs}
     current = list(runs)
     seen: dict[str, int] = {}
     try:
@@ -100,8 +111,8 @@ def show_output(target: Target, run: Run, tail: Tail, reporter: Reporter, now: f
     tail.rows = max(tail.rows, len(rows))
     log = first_rank(target.logs(run))
     lines = tail.take(log.read(tail.offset)) if log is not None else []
-    if run.state.final and tail.rest:
-        lines, tail.rest = [*lines, tail.rest], ""
+    if run.state.final:
+        lines += tail.finish()
     for line in lines:
         if tail.held or SUSPECT.match(line):
             tail.held_since = tail.held_since if tail.held else now

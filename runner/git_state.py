@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from runner import secret_scan
+from runner.redact import redact
 from runner.spec import GitState
 
 MAX_DIFF_BYTES = 1024 * 1024
 TIMEOUT_SECONDS = 60
+FIELDS_BEFORE_PATH = {"1": 7, "u": 9}  # changed, unmerged
 
 
 def git_state(project: Path) -> GitState:
     """The state of the git work tree around `project`; an empty one where there is none (or no git)."""
-    if git(project, "rev-parse", "--is-inside-work-tree").strip() != b"true":
+    said = git(project, "status", "--porcelain=v2", "--branch", "-z", "--untracked-files=all", "--no-renames")
+    if not said:
         return GitState()
-    commit = git(project, "rev-parse", "--verify", "--quiet", "HEAD").decode().strip() or None
-    branch = git(project, "symbolic-ref", "--short", "--quiet", "HEAD").decode("utf-8", "replace").strip() or None
-    diff = git(project, "diff", "HEAD", "--no-color", "--no-ext-diff") if commit else b""
+    lines = [line for line in said.decode("utf-8", "replace").split("\0") if line]
+    headers = dict(line[2:].split(" ", 1) for line in lines if line.startswith("# "))
+    commit, branch = headers.get("branch.oid"), headers.get("branch.head")
+    dirty = dirty_files(lines)
+    changed = commit != "(initial)" and any(not entry.startswith("?") for entry in dirty)
+    diff = git(project, "diff", "HEAD", "--no-color", "--no-ext-diff") if changed else b""
     return GitState(
-        commit=commit,
-        branch=branch,
-        dirty=dirty_files(git(project, "status", "--porcelain=v1", "-z", "--untracked-files=all", "--no-renames")),
+        commit=None if commit == "(initial)" else commit,
+        branch=None if branch == "(detached)" else branch,
+        dirty=dirty,
         diff=without_keys(diff[:MAX_DIFF_BYTES]),
         diff_truncated=len(diff) > MAX_DIFF_BYTES,
     )
@@ -43,10 +50,17 @@ def git(project: Path, *arguments: str) -> bytes:
     return done.stdout
 
 
-def dirty_files(porcelain: bytes) -> tuple[str, ...]:
-    """`git status -z` entries as 'M path' (changed) or '? path' (untracked)."""
-    entries = [entry for entry in porcelain.decode("utf-8", "replace").split("\0") if len(entry) > 3]
-    return tuple(f"{entry[:2].strip()[:1]} {entry[3:]}" for entry in entries)
+def dirty_files(lines: Sequence[str]) -> tuple[str, ...]:
+    """Entries of `git status --porcelain=v2 -z` as 'M path' (changed) or '? path' (untracked)."""
+    found = []
+    for line in lines:
+        kind, _, rest = line.partition(" ")
+        if kind == "?":
+            found.append(f"? {rest}")
+        elif kind in FIELDS_BEFORE_PATH:
+            *fields, path = rest.split(" ", FIELDS_BEFORE_PATH[kind])
+            found.append(f"{fields[0].replace('.', '')[:1]} {path}")
+    return tuple(found)
 
 
 def without_keys(diff: bytes) -> str:
@@ -54,4 +68,4 @@ def without_keys(diff: bytes) -> str:
     lines = diff.splitlines(keepends=True)
     for number, _, kind in secret_scan.find_in(diff):
         lines[number - 1] = lines[number - 1][:1] + f"[left out: looks like {kind}]\n".encode()
-    return b"".join(lines).decode("utf-8", "replace")
+    return redact(b"".join(lines).decode("utf-8", "replace"))

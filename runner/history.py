@@ -126,6 +126,12 @@ def store_plan(project: Path, plan: Plan) -> None:
         write_json(path, plan.as_json())
 
 
+def secret_values(project: Path, run_id: str) -> list[str]:
+    """Values that the run's secrets have in this process, to be kept out of what is shown. Stored nowhere."""
+    names = load_plan(project, run_id).secrets
+    return [os.environ[name] for name in names if os.environ.get(name)]
+
+
 def load_plan(project: Path, run_id: str) -> Plan:
     """Raises TargetError if there is no such plan or it cannot be read."""
     try:

@@ -6,50 +6,53 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
-import string
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 
 from runner import history, snapshot
 from runner.compose import compose, expand
-from runner.errors import Problem, TargetError
-from runner.git_state import git_state
-from runner.plan import Facts, generated_files, plan, snapshot_key
-from runner.processes import machine
+from runner.cost import over_limit, priced
+from runner.errors import ConfigError, Problem, TargetError
+from runner.facts import gather
+from runner.gate import blockers
+from runner.plan import plan
 from runner.snapshot import Snapshot
 from runner.spec import Config, Job, Plan, Run
+from runner.sweep import stored_points
 from runner.targets import load_target
 from runner.validate import validate
-
-ID_CHARACTERS = string.ascii_lowercase + string.digits
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the command line asks for. `multirun` takes the overrides as a sweep; `strict` makes warnings errors."""
+    """What the command line asks for. `multirun` takes the overrides as a sweep; `strict` makes warnings errors.
+
+    `max_cost` is in US dollars, for all runs together.
+    """
 
     project: Path
     overrides: Sequence[str] = ()
     multirun: bool = False
     strict: bool = False
+    max_cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """The plans of a request, what travels with them, and the warnings."""
+    """The plans of a request, what travels with them, the warnings, and what stops them from being sent."""
 
     plans: list[Plan]
     snapshots: list[Snapshot]
     warnings: list[Problem]
+    blockers: list[Problem]
 
 
 def composed(request: Request) -> list[Config]:
     points = expand(request.project, request.overrides) if request.multirun else [list(request.overrides)]
-    return compose(request.project, points)
+    configs = compose(request.project, points)
+    stored = [point for config in configs for point in stored_points(config)]
+    return compose(request.project, stored) if stored else configs
 
 
 def validated(request: Request) -> tuple[list[Job], list[Problem]]:
@@ -58,37 +61,35 @@ def validated(request: Request) -> tuple[list[Job], list[Problem]]:
 
 def planned(request: Request) -> Planned:
     jobs, warnings = validated(request)
-    facts = gather_facts(request.project, jobs)
-    plans = [
-        dataclasses.replace(p, request=load_target(p.target, request.project).request(p)) for p in plan(jobs, facts)
-    ]
-    return Planned(plans, list(facts.snapshots.values()), warnings)
+    facts = gather(request.project, jobs)
+    plans = [addressed(item, request.project) for item in priced(plan(jobs, facts), request.project)]
+    stops = [*blockers(jobs, plans), *over_limit(plans, request.max_cost, jobs)]
+    return Planned(plans, list(facts.snapshots.values()), warnings, stops)
+
+
+def addressed(item: Plan, project: Path) -> Plan:
+    """The plan with its target's view of it."""
+    return dataclasses.replace(item, request=load_target(item.target, project).request(item))
 
 
 def submitted(request: Planned, project: Path) -> list[Run]:
-    """Check everything, stage the code, store every plan, and only then send."""
+    """Check everything and stage the code; only then send."""
+    if request.blockers:
+        raise ConfigError(request.blockers)
     for taken in request.snapshots:
         snapshot.check(taken)
-    target = load_target(request.plans[0].target, project)
-    refused = [str(problem) for problem in target.check(request.plans) if problem.severity == "error"]
+    return sent(request.plans, project, request.snapshots)
+
+
+def sent(plans: Sequence[Plan], project: Path, code: Sequence[Snapshot] = ()) -> list[Run]:
+    """Ask the target whether it would take the plans, stage what is not staged, store every plan, then send."""
+    target = load_target(plans[0].target, project)
+    ready = [addressed(item, project) for item in plans]
+    refused = [str(problem) for problem in target.check(ready) if problem.severity == "error"]
     if refused:
         raise TargetError("\n".join(refused))
-    for taken in request.snapshots:
+    for taken in code:
         snapshot.stage(taken, history.snapshot_dir(project, taken.digest))
-    for item in request.plans:
+    for item in ready:
         history.store_plan(project, item)
-    return target.submit(request.plans)
-
-
-def gather_facts(project: Path, jobs: Sequence[Job]) -> Facts:
-    """The edge: machine, clock, chance, git, files."""
-    history.hide_from_git(project)
-    cache = history.snapshot_index(project)
-    codes = {snapshot_key(job.code): job.code for job in jobs}
-    taken = {key: snapshot.take(c.root, cache, generated_files(c, project)) for key, c in codes.items()}
-    now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    return Facts(machine(), sys.executable, now, draw, git_state(project), taken)
-
-
-def draw() -> str:
-    return "".join(secrets.choice(ID_CHARACTERS) for _ in range(8))
+    return target.submit(ready)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from runner.spec import (
     Layout,
     Machine,
     Plan,
+    decode_argument,
     digest,
     encode_argument,
     training_digest,
@@ -64,6 +65,27 @@ class Facts:
 def plan(jobs: Sequence[Job], facts: Facts) -> list[Plan]:
     """One Plan for each Job, in order. The `request` of the target is still empty."""
     return [plan_one(job, facts) for job in jobs]
+
+
+def renewed(old: Plan, project: Path, python: str, now: str, random: str) -> Plan:
+    """The same plan to be sent again from `project`: a new id (`random`: 8 characters), nothing else decided anew."""
+    run_id = f"{safe_name(old.name)}-{old.digests['config'][:8]}-{random}"
+    arguments = old.arguments
+    if old.script == ENTRY:
+        flag, word = arguments
+        arguments = (flag, encode_argument({**decode_argument(word), "run_id": run_id}))
+    local = old.target == "local"
+    resolved = {**old.resolved, "env": f"this interpreter ({python})"} if local else old.resolved
+    return replace(
+        old,
+        id=run_id,
+        created=now,
+        project=str(project),
+        python=python if local else old.python,
+        arguments=arguments,
+        resolved=resolved,
+        request={},
+    )
 
 
 def snapshot_key(code: Code) -> tuple[Path, str]:

@@ -82,6 +82,30 @@ def find_in_defaults(path: Path, source: str, wanted: str) -> Place | None:
     return None
 
 
+def find_odd_default(path: Path, source: str) -> Place | None:
+    """The place of a defaults list that is none, or of the first item in it that is neither text nor one choice."""
+    node = parse(path)
+    for key, _, value in pairs(node) if isinstance(node, yaml.MappingNode) else ():
+        items = value.value if isinstance(value, yaml.SequenceNode) else []
+        odd = [item for item in items if not is_default(item)]
+        if key == "defaults" and (odd or not isinstance(value, yaml.SequenceNode)):
+            return place((odd or [value])[0], source)
+    return None
+
+
+def is_default(node: yaml.Node) -> bool:
+    if isinstance(node, yaml.MappingNode):
+        return len(node.value) == 1 and isinstance(node.value[0][0], yaml.ScalarNode)
+    return isinstance(node, yaml.ScalarNode) and str(node.tag).endswith(":str")
+
+
+def find_scalar(path: Path, source: str, wanted: str) -> Place | None:
+    """The place of the first text in a file that holds `wanted`."""
+    node = parse(path)
+    found = (scalar for scalar in scalars(node) if wanted in scalar.value) if node is not None else iter(())
+    return next((place(scalar, source) for scalar in found), None)
+
+
 def place(node: yaml.Node, source: str) -> Place:
     return Place(source, node.start_mark.line + 1, node.start_mark.column + 1)
 

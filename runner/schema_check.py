@@ -20,6 +20,7 @@ from runner.resources import packaged
 
 MISSING = "???"
 DEEPEST = 40
+GENERATED = "written by 'amlrun schema' for editors; validation does not read it"
 
 
 def unknown_top(values: Mapping[str, Any], schemas: Path) -> list[Finding]:
@@ -48,6 +49,13 @@ def check_part(key: str, value: Any, schemas: Path) -> tuple[Any, list[Finding]]
 
 @lru_cache(maxsize=256)
 def validator(key: str, schemas: Path) -> Any:
+    cls, registry = dialect(schemas)
+    return cls({"$ref": f"job.schema.json#/properties/{key}"}, registry=registry)
+
+
+@lru_cache(maxsize=16)
+def dialect(schemas: Path) -> tuple[Any, Any]:
+    """JSON Schema with our notion of numbers and patterns, and where it finds what a schema refers to."""
     from jsonschema import Draft202012Validator, validators
     from referencing import Registry
     from referencing.jsonschema import DRAFT202012
@@ -59,16 +67,19 @@ def validator(key: str, schemas: Path) -> Any:
     extend: Any = validators.extend  # untyped in jsonschema's stubs
     cls = extend(Draft202012Validator, {"pattern": match_pattern}, type_checker=types)
     registry: Registry[Any] = Registry(retrieve=retrieve)  # type: ignore[call-arg]
-    return cls({"$ref": f"job.schema.json#/properties/{key}"}, registry=registry)
+    return cls, registry
 
 
 @lru_cache(maxsize=64)
 def load(name: str, schemas: Path) -> Any:
-    """A schema by name: the project's, else the packaged one."""
+    """A schema by name: the project's, unless it was generated from the packaged one; else the packaged one."""
     own = schemas / f"{name}.schema.json"
     path = own if own.is_file() else packaged("schemas") / own.name
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if path == own and isinstance(found, dict) and found.get("$comment") == GENERATED:
+            found = json.loads((packaged("schemas") / own.name).read_text(encoding="utf-8"))
+        return found
     except ValueError as error:
         raise ConfigError(
             [Problem(Place(str(path)), "", f"not a JSON file: {error}", "repair or remove it")]

@@ -179,7 +179,8 @@ class Plan:
     A process runs `[python, script, *arguments]`, or `command` where that is set: one element is a bash line,
     more are an argument list. `environment` holds variables (no secret; `secrets` are names only). `resolved` says
     what every `auto` became and why. `not_checked` and `not_asked` name what no check has covered. `request` is the
-    target's own view of the plan.
+    target's own view of the plan. `cost` is the estimate of runner.cost, empty where nothing is paid. `resumes` is the
+    run whose outputs (its checkpoints) are there when this one starts.
     """
 
     id: str
@@ -208,6 +209,8 @@ class Plan:
     not_checked: tuple[str, ...] = ()
     not_asked: tuple[str, ...] = ()
     request: Mapping[str, Any] = field(default_factory=dict)
+    cost: Mapping[str, Any] = field(default_factory=dict)
+    resumes: str | None = None
 
     @property
     def url(self) -> str:
@@ -329,3 +332,8 @@ def encode_argument(value: Any) -> str:
     """JSON as one base64url word: no quote, `$`, space or `=` for a shell or Azure to touch."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def decode_argument(word: str) -> Any:
+    """What `encode_argument` was given."""
+    return json.loads(base64.urlsafe_b64decode(word + "=" * (-len(word) % 4)))

@@ -12,7 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from runner.finding import Finding
-from runner.rules import code, compute, conda, distribution, env, inputs, limits, register, sweep, workspace
+from runner.rules import (
+    code,
+    compute,
+    conda,
+    distribution,
+    env,
+    inputs,
+    limits,
+    register,
+    secret,
+    sweep,
+    tags,
+    workspace,
+)
 from runner.signatures import check_targets
 
 Check = Callable[[Mapping[str, Any], Path], Iterable[Finding]]
@@ -25,6 +38,11 @@ class Rule:
     check: Check
     keys: tuple[str, ...]
 
+
+TOP_LEVEL = (
+    *("name", "tags", "code", "inputs", "limits", "register", "sweep", "compute", "env", "distribution", "workspace"),
+    *("data", "model", "optimizer", "schedule", "trainer", "tracking"),
+)
 
 RULES = (
     Rule(compute.reserved_name, ("compute",)),
@@ -39,6 +57,7 @@ RULES = (
     Rule(distribution.backend_fits, ("compute", "distribution")),
     Rule(distribution.batch_divides, ("code", "compute", "distribution", "trainer")),
     Rule(distribution.horovod, ("compute", "distribution", "env")),
+    Rule(distribution.imports_horovod, ("code", "compute", "env")),
     Rule(env.not_used_here, ("compute", "env")),
     Rule(env.reserved_name, ("env",)),
     Rule(env.curated, ("compute", "env")),
@@ -55,6 +74,7 @@ RULES = (
     Rule(code.script, ("code",)),
     Rule(code.arguments, ("code",)),
     Rule(code.batchai, ("code", "env")),
+    Rule(code.quoting, ("code",)),
     Rule(inputs.complete, ("compute", "inputs")),
     Rule(inputs.files, ("compute", "inputs")),
     Rule(inputs.names, ("inputs",)),
@@ -64,9 +84,14 @@ RULES = (
     Rule(sweep.enough, ("sweep",)),
     Rule(sweep.policy, ("sweep",)),
     Rule(sweep.values, ("sweep",)),
+    Rule(sweep.names, ("git", "seed", *TOP_LEVEL)),
     Rule(register.path, ("register",)),
+    Rule(register.written, ("code", "register")),
+    Rule(tags.room, ("compute", "tags")),
+    Rule(tags.reserved, ("tags",)),
     Rule(workspace.config_file, ("compute", "workspace")),
     Rule(workspace.names, ("compute", "workspace")),
     Rule(workspace.login, ("compute", "workspace")),
+    *(Rule(secret.values, (key,)) for key in TOP_LEVEL),
     Rule(check_targets, ("code", "compute", "data", "model", "optimizer")),
 )

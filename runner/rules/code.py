@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,22 @@ def arguments(values: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
         bad = [item for item in items if isinstance(item, (dict, list)) or (value is items and not scalar(item))]
         if bad:
             yield error(f"code.arguments.{key}", f"{show(bad[0])} cannot be an argument", "write text or numbers")
+
+
+def quoting(values: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
+    """Items of a list are words as they are: no shell splits, expands or unquotes them."""
+    code = part(values, "code")
+    for key in ("command", "arguments"):
+        for index, item in enumerate(given if isinstance(given := code.get(key), list) else ()):
+            path, text = f"code.{key}.{index}", item if isinstance(item, str) else ""
+            if re.fullmatch(r"""(['"]).*\1""", text, re.S):
+                yield warning(path, f"the quotes of {show(text)} would be part of it", "quote for YAML only")
+            elif re.match(r"--?[A-Za-z][\w-]*\s+\S", text) or (key == "command" and index == 0 and " " in text.strip()):
+                words = ", ".join(text.split())
+                yield warning(path, f"{show(text)} is one word of a list, spaces and all", f"split it: {words}")
+            elif re.search(r"\$\{?[A-Za-z_]", text) and not any(name in text for name in MODERN):
+                message = f"{show(text)} is expanded by Azure, and by no shell here"
+                yield warning(path, message, "write code.command as one line for bash")
 
 
 def scalar(value: Any) -> bool:

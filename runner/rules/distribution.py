@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from runner.finding import Finding, error, warning
+from runner.finding import Finding, error, show, warning
 from runner.rules.read import on_azure, part, processes_per_node, size_of
+from runner.sources import find_module, parse
 
 
 def fits_cluster(values: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
@@ -70,6 +72,31 @@ def horovod(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
     if env.get("kind") == "curated" or not holds_horovod(env, project):
         message = "'horovod' is not among the packages of the environment"
         yield warning("distribution.engine", message, "use env=horovod")
+
+
+def imports_horovod(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
+    """What runs imports it, whatever the distribution says; only code that is not our own trainer is read."""
+    code, env = part(values, "code"), part(values, "env")
+    if not on_azure(values) or code.get("command"):
+        return
+    root = project / str(code.get("root") or ".")
+    key = "script" if code.get("script") else "module"
+    module = find_module(str(code.get("module") or ""), (root,)) if key == "module" else None
+    file = root / str(code["script"]) if key == "script" else module.file if module else None
+    if file is None or code.get(key) == "train" or "horovod" not in imported(file):
+        return
+    if env.get("kind") == "curated" or not holds_horovod(env, project):
+        message = f"{show(code[key])} imports horovod, which the environment does not list"
+        yield warning(f"code.{key}", message, "use env=horovod")
+
+
+def imported(file: Path) -> set[str]:
+    """Top-level packages that a Python file imports, anywhere in it."""
+    tree = parse(file)
+    nodes = list(ast.walk(tree)) if tree else []
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0]
+    return {name.partition(".")[0] for name in names}
 
 
 def holds_horovod(env: Mapping[str, Any], project: Path) -> bool:

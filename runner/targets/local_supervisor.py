@@ -145,7 +145,8 @@ def enter(project: Path, run_id: str, state: State, failure: Failure | None = No
 def begin(project: Path, run_id: str, slot: int, slots: int) -> Active:
     plan, files = history.load_plan(project, run_id), history.files(project, run_id)
     enter(project, run_id, State.PREPARING)
-    prepare(files, history.snapshot_dir(project, plan.snapshot.digest))
+    earlier = history.files(project, plan.resumes).outputs if plan.resumes else None
+    prepare(files, history.snapshot_dir(project, plan.snapshot.digest), earlier)
     commands = commands_of(plan, files, slot, slots)
     enter(project, run_id, State.RUNNING)
     grace = float(os.environ.get(GRACE_VARIABLE, processes.GRACE_SECONDS))
@@ -154,9 +155,14 @@ def begin(project: Path, run_id: str, slot: int, slots: int) -> Active:
     return Active(plan, files, group, now, now + minutes * SECONDS_PER_MINUTE if minutes else math.inf)
 
 
-def prepare(files: RunFiles, snapshot: Path) -> None:
-    """The working directory: a copy of the code, with ./outputs and ./logs readable from the history already."""
+def prepare(files: RunFiles, snapshot: Path, earlier: Path | None = None) -> None:
+    """The working directory: a copy of the code, with ./outputs and ./logs readable from the history already.
+
+    `earlier` are the outputs of the run that this one resumes.
+    """
     shutil.copytree(snapshot, files.work, symlinks=True)
+    if earlier is not None and earlier.is_dir():
+        shutil.copytree(earlier, files.work / "outputs", symlinks=True, dirs_exist_ok=True)
     for folder in (files.work / "outputs", files.work / "logs", files.logs, files.ranks):
         folder.mkdir(exist_ok=True)
     files.outputs.symlink_to(Path("work", "outputs"))
@@ -216,7 +222,7 @@ def verdict(run: Active, outcome: Outcome) -> tuple[State, Failure | None]:
     records = processes.read_records(run.files.ranks)
     if outcome.succeeded and all(record["exit_code"] == 0 for record in records):
         return State.COMPLETED, None
-    return State.FAILED, diagnosed(run.files, records)
+    return State.FAILED, without_secrets(diagnosed(run.files, records), run.plan)
 
 
 def diagnosed(files: RunFiles, records: list[dict[str, Any]]) -> Failure:
@@ -235,6 +241,14 @@ def diagnosed(files: RunFiles, records: list[dict[str, Any]]) -> Failure:
         for record in records
     ]
     return diagnose(ends, tail(files.launcher_log), files.name_of(files.launcher_log))
+
+
+def without_secrets(failure: Failure, plan: Plan) -> Failure:
+    """What is kept of a log must not hold what the plan keeps by name only."""
+    from runner.redact import redact  # only failures pay for it
+
+    values = [os.environ[name] for name in plan.secrets if name in os.environ]
+    return replace(failure, cause=redact(failure.cause, values), evidence=redact(failure.evidence, values))
 
 
 def tail(log: Path) -> str:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from runner import describe, pipeline
+from runner import cost, describe, history, pipeline
 from runner.errors import ConfigError, Problem
+from runner.lock import write_lock
 from runner.pipeline import Request
 from runner.project import find_project
+from runner.spec import Plan
+from runner.verbs.comparing import comparison
 
 
 def request_of(args: argparse.Namespace) -> Request:
     """The pipeline's input for the arguments of a verb that composes."""
     project = find_project(args.project, Path.cwd())
-    return Request(project, tuple(args.overrides), args.multirun, getattr(args, "strict", False))
+    strict, max_cost = getattr(args, "strict", False), getattr(args, "max_cost", None)
+    return Request(project, tuple(args.overrides), args.multirun, strict, max_cost)
 
 
 def validate(args: argparse.Namespace) -> int:
@@ -46,17 +50,40 @@ def config(args: argparse.Namespace) -> int:
 
 
 def plan(args: argparse.Namespace) -> int:
-    done = pipeline.planned(request_of(args))
+    """Exit code 2 where `run` would refuse: the plan is shown all the same."""
+    request = request_of(args)
+    done = pipeline.planned(request)
+    code = ConfigError.exit_code if done.blockers else 0
+    if args.lock is not None:
+        write_lock(args.lock, request.project, done.plans, done.snapshots)
+    if args.diff is not None:
+        show_differences(request.project, args, done.plans)
+        return code
     if args.json:
         snapshots = [snapshot.as_json() for snapshot in done.snapshots]
-        plans = [item.as_json() for item in done.plans]
-        print(json.dumps({"plans": plans, "snapshot": snapshots[0] if len(snapshots) == 1 else snapshots}, indent=2))
-        return 0
+        data = {
+            "plans": [item.as_json() for item in done.plans],
+            "snapshot": snapshots[0] if len(snapshots) == 1 else snapshots,
+            "cost": cost.total(done.plans),
+            "problems": [problem.as_json() for problem in done.blockers],
+        }
+        print(json.dumps(data, indent=2))
+        return code
     show_warnings(done.warnings)
     print("\n\n".join(describe.plan_text(item) for item in done.plans))
+    if len(done.plans) > 1 and (line := cost.total_text(done.plans)):
+        print(f"\n{line}")
     for snapshot in done.snapshots:
         print("\n" + describe.snapshot_text(snapshot))
-    return 0
+    for problem in done.blockers:
+        print(f"would be refused: {problem}", file=sys.stderr)
+    return code
+
+
+def show_differences(project: Path, args: argparse.Namespace, plans: Sequence[Plan]) -> None:
+    """`plan --diff RUN`: what sets the first plan apart from that run."""
+    old = history.load_plan(project, history.resolve(project, args.diff).id)
+    print(comparison(project, old, plans[0], as_json=args.json))
 
 
 def show_warnings(warnings: Iterable[Problem]) -> None:

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from runner.errors import StoppedError, TargetError
 from runner.follow import POLL_SECONDS, Tail, follow
 from runner.progress import reporter
 from runner.project import find_project
+from runner.redact import redact
 from runner.spec import Log, Run, State, Target
 from runner.targets import load_target
 from runner.verbs.composing import show_warnings
@@ -51,22 +52,24 @@ def watch(args: argparse.Namespace) -> int:
     project, target, run = find(args)
     stream = sys.stderr if args.json else sys.stdout
     try:
-        ended = follow(target, [run], reporter(1, quiet=args.quiet, stream=stream))
+        hide = history.secret_values(project, run.id)
+        ended = follow(target, [run], reporter(1, quiet=args.quiet, stream=stream), hide=hide)
     except KeyboardInterrupt:
         raise StoppedError(f"stopped watching; the run goes on: 'amlrun cancel {run.id}' stops it") from None
     return conclude(target, ended, args, project)
 
 
 def logs(args: argparse.Namespace) -> int:
-    _, target, run = find(args)
+    project, target, run = find(args)
+    hide = history.secret_values(project, run.id)
     chosen = choose(target, run, args.rank)
     if args.json:
-        texts = [{"name": log.name, "rank": log.rank, "text": log.read(0).decode("utf-8", "replace")} for log in chosen]
+        texts = [{"name": log.name, "rank": log.rank, "text": text_of(log, hide)} for log in chosen]
         print(json.dumps({"logs": texts}, indent=2))
     elif args.follow:
-        follow_logs(target, run, args.rank)
+        follow_logs(target, run, args.rank, hide)
     else:
-        print_logs(chosen)
+        print_logs(chosen, hide)
     return 0
 
 
@@ -146,15 +149,20 @@ def choose(target: Target, run: Run, rank: int | None) -> list[Log]:
     return chosen
 
 
-def print_logs(chosen: Sequence[Log]) -> None:
+def print_logs(chosen: Sequence[Log], hide: Sequence[str]) -> None:
     for number, log in enumerate(chosen):
         if len(chosen) > 1:
             print("\n" * (number > 0) + f"==> {log.name} <==", flush=True)
-        sys.stdout.buffer.write(log.read(0))
+        sys.stdout.buffer.write(text_of(log, hide).encode("utf-8", "surrogateescape"))
         sys.stdout.buffer.flush()
 
 
-def follow_logs(target: Target, run: Run, rank: int | None) -> None:
+def text_of(log: Log, hide: Sequence[str]) -> str:
+    """The whole log without secrets; bytes that are no UTF-8 survive as surrogates."""
+    return redact(log.read(0).decode("utf-8", "surrogateescape"), hide)
+
+
+def follow_logs(target: Target, run: Run, rank: int | None, hide: Sequence[str]) -> None:
     """Print as they grow; with several ranks each line starts with its rank."""
     tails: dict[str, Tail] = {}
     while True:
@@ -162,15 +170,12 @@ def follow_logs(target: Target, run: Run, rank: int | None) -> None:
         found = [log for log in target.logs(run) if log.rank is not None and rank in (None, log.rank)]
         several = len(found) > 1 or len(tails) > 1
         for log in found:
-            for line in new_lines(log, tails.setdefault(log.name, Tail()), run.state.final):
+            for line in new_lines(log, tails.setdefault(log.name, Tail(hide)), run.state.final):
                 print(f"[rank {log.rank}] {line}" if several else line, flush=True)
         if run.state.final:
             return
         time.sleep(POLL_SECONDS)
 
 
-def new_lines(log: Log, tail: Tail, final: bool) -> Iterator[str]:
-    yield from tail.take(log.read(tail.offset))
-    if final and tail.rest:
-        yield tail.rest
-        tail.rest = ""
+def new_lines(log: Log, tail: Tail, final: bool) -> list[str]:
+    return tail.take(log.read(tail.offset)) + (tail.finish() if final else [])

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runner import collect, describe, history, pipeline
-from runner.errors import RunFailedError, StoppedError
+from runner.errors import ConfigError, Place, Problem, RunFailedError, StoppedError
 from runner.follow import follow
+from runner.lock import read_lock, unlocked
 from runner.progress import reporter
+from runner.project import find_project
 from runner.spec import Run, State, Target
 from runner.targets import load_target
 from runner.verbs.composing import request_of, show_warnings
@@ -21,11 +23,25 @@ CANCEL_PATIENCE_SECONDS = 60
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.locked is not None:
+        return run_locked(args)
     request = request_of(args)
     planned = pipeline.planned(request)
     if not args.quiet:
         show_warnings(planned.warnings)
-    runs = pipeline.submitted(planned, request.project)
+    return launch(pipeline.submitted(planned, request.project), args, request.project)
+
+
+def run_locked(args: argparse.Namespace) -> int:
+    """Exactly what the file says: its configuration, on its code, whatever YAML and code are now."""
+    if args.overrides or args.multirun:
+        raise ConfigError([Problem(Place(str(args.locked)), "", "a lock takes no overrides", "lock again with them")])
+    project = find_project(args.project, Path.cwd())
+    return launch(pipeline.sent(unlocked(read_lock(args.locked), project), project), args, project)
+
+
+def launch(runs: list[Run], args: argparse.Namespace, project: Path) -> int:
+    """Say what was sent, then (unless detached) follow it to its end and print the results."""
     talk = sys.stderr if args.json else sys.stdout
     if not args.quiet:
         print("\n".join(f"{item.url}" for item in runs), file=talk, flush=True)
@@ -33,16 +49,16 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps({"runs": [item.as_json() for item in runs]}, indent=2))
         return 0
-    target = load_target(planned.plans[0].target, request.project)
-    ended = attached(target, runs, args)
-    return conclude(target, ended, args, request.project)
+    target = load_target(runs[0].target, project)
+    return conclude(target, attached(target, runs, args, project), args, project)
 
 
-def attached(target: Target, runs: list[Run], args: argparse.Namespace) -> list[Run]:
+def attached(target: Target, runs: list[Run], args: argparse.Namespace, project: Path) -> list[Run]:
     """Follow; Ctrl-C cancels what runs here."""
     stream = sys.stderr if args.json else sys.stdout
     try:
-        return follow(target, runs, reporter(len(runs), quiet=args.quiet, stream=stream))
+        hide = history.secret_values(project, runs[0].id)
+        return follow(target, runs, reporter(len(runs), quiet=args.quiet, stream=stream), hide=hide)
     except KeyboardInterrupt:
         if runs[0].target != "local":
             raise StoppedError(f"stopped following; go on with 'amlrun watch {runs[0].id}'") from None
@@ -77,4 +93,4 @@ def conclude(target: Target, ended: Sequence[Run], args: argparse.Namespace, pro
 
 
 def failure(run: Run, project: Path) -> str:
-    return describe.failure_text(run, history.load_plan(project, run.id).layout.world_size, project)
+    return describe.failure_text(run, history.load_plan(project, run.id))

@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 
 import runner
-from runner import pipeline
+from runner import facts, pipeline
 from runner.pipeline import Request
 from runner.resources import packaged
 from runner.spec import Machine, Plan
@@ -27,8 +27,8 @@ CASES = sorted(path.parent.name for path in HERE.glob("*/overrides.txt"))
 @pytest.fixture
 def steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """No clock, no chance, no machine."""
-    monkeypatch.setattr(pipeline, "machine", lambda: Machine(gpus=0, cores=2))
-    monkeypatch.setattr(pipeline, "draw", lambda: "aaaaaaaa")
+    monkeypatch.setattr(facts, "machine", lambda: Machine(gpus=0, cores=2))
+    monkeypatch.setattr(facts, "draw", lambda: "aaaaaaaa")
     monkeypatch.setattr("sys.executable", "/usr/bin/python3")
 
 

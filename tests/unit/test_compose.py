@@ -123,10 +123,11 @@ CASES = [
 
 
 @pytest.mark.parametrize("overrides", CASES, ids=" ".join)
-def test_equals_hydra(tree: Path, overrides: tuple[str, ...]) -> None:
+def test_equals_hydra_and_every_leaf_has_a_place_that_holds_its_value(tree: Path, overrides: tuple[str, ...]) -> None:
     config = one(tree, *overrides)
     assert config.problems == ()
     assert config.values == from_hydra(tree, *overrides)
+    check_places(tree, config)
 
 
 def test_points_do_not_leak_into_each_other(tree: Path) -> None:
@@ -142,13 +143,11 @@ def leaves(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]
     return found
 
 
-@pytest.mark.parametrize("overrides", CASES, ids=" ".join)
-def test_every_leaf_has_a_place_that_holds_its_value(tree: Path, overrides: tuple[str, ...]) -> None:
-    config = one(tree, *overrides)
+def check_places(tree: Path, config: Config) -> None:
     for path, value in leaves(config.values).items():
         place = config.origin(*path).value
         if place.kind == "override":
-            assert place.source.removeprefix("override '").removesuffix("'") in overrides
+            assert place.source.removeprefix("override '").removesuffix("'") in config.overrides
             continue
         assert place.line is not None
         assert place.column is not None

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from runner.diagnose import CAUSES, SIGNALS, RankEnd, diagnose
+from runner.diagnose import CAUSES, CONSEQUENCES, SIGNALS, Diagnosis, NamedLog, RankEnd, diagnose, examine, explain
 from runner.spec import Failure
 
 Script = Callable[[str], RankEnd]
@@ -168,9 +168,10 @@ def test_what_is_said_while_python_shuts_down_is_no_cause(failing: Script) -> No
 
 def test_prefixes_of_launchers_are_taken_off() -> None:
     text = "\n".join(f"[rank1]: {line}" for line in (TRACE + "ValueError: x").splitlines())
-    mpi = "\n".join(f"[1,0]<stderr>: {line}" for line in (TRACE + "ValueError: x").splitlines())
+    mpi = "\n".join(f"[1,0]<stderr>:{line}" for line in (TRACE + "ValueError: x").splitlines())
+    newer = "\n".join(f"[prterun-node-7@1,0]<stderr>: {line}" for line in (TRACE + "ValueError: x").splitlines())
 
-    for log in (text, mpi):
+    for log in (text, mpi, newer):
         failure = diagnose([end(1, log)])
         assert (failure.cause, failure.evidence) == ("ValueError: x", TRACE + "ValueError: x")
 
@@ -224,10 +225,10 @@ def test_a_crash_shows_where_python_was(failing: Script) -> None:
         ("raise MemoryError", "out of memory: MemoryError", "smaller batch"),
         ("bytearray(1 << 62)", "out of memory: MemoryError", "smaller batch"),
         ("raise PermissionError(13, 'Permission denied')", "permission denied: PermissionError", "./outputs"),
-        ("def f(:", "ended with exit code 1: SyntaxError", ""),
+        ("def f(:", "the code is not valid Python: SyntaxError", "correct that line"),
         ("import sys; sys.exit('stop here')", "ended with exit code 1: stop here", ""),
         ("import os; os.kill(os.getpid(), 9)", "killed by SIGKILL: most likely out of memory", "smaller batch"),
-        ("import os; os.kill(os.getpid(), 7)", "out of shared memory: Fatal Python error: Bus error", "shm_size"),
+        ("import os; os.kill(os.getpid(), 7)", "killed by SIGBUS (bus error): most likely out of shared", "shm_size"),
         ("import os; os.kill(os.getpid(), 10)", "killed by SIGUSR1", ""),
         ("assert 1 == 2, 'sum'", "AssertionError: sum", ""),
     ],
@@ -273,11 +274,10 @@ def test_a_script_that_is_not_there(tmp_path: Path) -> None:
         ),
         (
             TRACE + "RuntimeError: CUDA error: device-side assert triggered\nx",
-            "CUDA assertion failed: ",
+            "a label or index is out of range: ",
             "label",
         ),
         (TRACE + "RuntimeError: Found no NVIDIA driver on your system.", "the GPU cannot be used: ", "gloo"),
-        (TRACE + "RuntimeError: Timed out waiting 1000ms for recv operation", "a collective timed out: ", "some rank"),
     ],
 )
 def test_causes_by_their_text(text: str, cause: str, advice: str) -> None:
@@ -306,4 +306,215 @@ def test_an_old_warning_does_not_mislead() -> None:
 
 def test_every_cause_says_what_to_do() -> None:
     assert all(row.advice and "{line}" in row.name for row in CAUSES)
-    assert all(advice for _, advice in SIGNALS.values())
+    assert all(meaning.advice for meaning in SIGNALS.values())
+    assert len({row.kind for row in CAUSES}) == len(CAUSES)
+    assert len({row.name for row in CONSEQUENCES}) == len(CONSEQUENCES)
+
+
+# Consequences and culprits
+
+
+LOST = [end(0, PEER, ended=1.0), end(2, PEER, ended=1.5)]
+
+
+def test_how_the_others_failed_is_one_line() -> None:
+    stopped = end(3, "working", exit_code=None, signal=15, told_to_stop=True)
+    found = explain([*LOST, stopped, end(1, TRACE + "KeyError: 'x'", ended=9.0)])
+
+    assert found.failure.rank == 1
+    assert (
+        found.consequences == "3 other ranks failed in consequence: connection closed (2), stopped by its launcher (1)"
+    )
+    assert (found.kind, found.world_size) == ("exception", 4)
+
+
+def test_without_a_cause_the_rank_that_was_still_running_is_the_likely_culprit() -> None:
+    found = explain([*LOST, end(1, "step 9", exit_code=None, signal=15, told_to_stop=True)])
+
+    assert (found.kind, found.failure.rank, found.failure.exit_code) == ("hanging_rank", 1, 143)
+    assert found.failure.evidence == "step 9"
+    assert found.failure.cause == (
+        "the likely culprit: it was still running while 2 other ranks said 'connection closed'"
+    )
+
+
+def test_of_several_suspects_all_are_named() -> None:
+    waiting = [end(rank, "step", exit_code=None, signal=15, told_to_stop=True) for rank in (1, 3, 4)]
+    found = explain([*LOST, *waiting])
+
+    assert found.failure.rank == 1
+    assert found.failure.cause.endswith(" (the same holds for ranks 3, 4)")
+
+
+def test_a_rank_that_the_others_name_is_the_first_suspect() -> None:
+    barrier = TRACE + "RuntimeError: [Rank 0]: Rank 3 failed to pass monitoredBarrier in 10000 ms"
+    waiting = [end(rank, "step", exit_code=None, signal=15, told_to_stop=True) for rank in (1, 3)]
+
+    assert explain([end(0, barrier), *waiting]).failure.rank == 3
+
+
+def test_a_rank_that_ended_well_while_others_waited_is_the_likely_culprit() -> None:
+    found = explain([*LOST, end(1, "done", exit_code=0)])
+
+    assert (found.kind, found.failure.rank) == ("early_end", 1)
+
+
+def test_where_every_rank_only_lost_the_others_that_is_said() -> None:
+    found = explain(LOST)
+
+    assert (found.kind, found.failure.rank) == ("consequence", 0)
+    assert found.failure.cause.startswith("connection closed: RuntimeError: [/pytorch/gloo/transport")
+
+
+def test_a_single_process_has_nobody_to_lose() -> None:
+    found = explain([end(0, TRACE + "ConnectionRefusedError: [Errno 111] Connection refused")])
+
+    assert (found.kind, found.failure.cause) == ("exception", "ConnectionRefusedError: [Errno 111] Connection refused")
+
+
+def test_cleaning_up_after_a_failure_does_not_hide_it() -> None:
+    during = "\n\nDuring handling of the above exception, another exception occurred:\n\n"
+    own = TRACE + "ValueError: mine" + during + TRACE + "RuntimeError: Connection closed by peer [10.0.0.4]:17"
+    lost = PEER + during + TRACE + "FileNotFoundError: [Errno 2] No such file or directory: 'lock'"
+    found = explain([end(0, lost, ended=1.0), end(1, own, ended=2.0)])
+
+    assert (found.failure.rank, found.failure.cause) == (1, "ValueError: mine")
+
+
+def test_what_a_shell_made_an_exit_code_of_is_a_signal_still() -> None:
+    assert diagnose([end(0, "step 1", exit_code=137)]).cause == "killed by SIGKILL: most likely out of memory"
+
+
+def test_secrets_are_marked_over() -> None:
+    secret = "c2lnbmF0dXJl" * 4
+    text = TRACE + f"OSError: https://x.blob.core.windows.net/a?sv=2020&sig={secret}&se=2030 not readable"
+    failure = diagnose([end(0, text)])
+
+    assert secret not in failure.cause + failure.evidence
+    assert "not readable" in failure.cause
+
+
+# Logs alone
+
+
+def by_text(**texts: str) -> Diagnosis | None:
+    return examine([NamedLog(f"user_logs/std_log_process_{name[1:]}.txt", text) for name, text in texts.items()])
+
+
+def test_logs_without_an_error_show_no_failure() -> None:
+    assert by_text(r0="epoch 1\n", r1="epoch 1\n") is None
+    assert by_text(r0="warning: No such file or directory, using the default\n") is None
+
+
+@pytest.mark.parametrize(
+    ("after", "failed"),
+    [
+        ("", True),
+        ("[2020-12-01T23:51:00.9] The experiment failed. Finalizing run...\nCleaning up all outstanding Run\n", True),
+        ("wandb: run summary\n" * 30, True),
+        ("\n".join(f"epoch {number}" for number in range(10)), True),
+        ("\n".join(f"epoch {number}" for number in range(11)), False),
+        ("x\n[2020-12-01T23:51:00.9] The experiment completed successfully. Finalizing run...\n", False),
+    ],
+)
+def test_what_follows_a_traceback_tells_whether_it_ended_the_process(after: str, failed: bool) -> None:
+    assert (by_text(r0=TRACE + "ValueError: x\n" + after) is not None) == failed
+
+
+def test_a_logged_traceback_counts_only_at_the_end() -> None:
+    logged = "ERROR:root:could not write\n" + TRACE + "ValueError: x\n"
+
+    assert by_text(r0=logged) is not None
+    assert by_text(r0=logged + "epoch 2\n") is None
+
+
+def test_the_earlier_time_in_the_lines_decides() -> None:
+    late = "2020-09-25 16:52:57,640 step\n" + TRACE + "ValueError: late"
+    early = "[2020-09-25T16:52:53.1] step\n" + TRACE + "ValueError: early"
+    found = by_text(r0=late, r1=early)
+
+    assert found is not None
+    assert found.failure.cause == "ValueError: early"
+
+
+def test_a_missing_number_is_a_missing_log() -> None:
+    found = by_text(r0=PEER, r2=PEER)
+
+    assert found is not None
+    assert (found.kind, found.failure.rank, found.failure.log) == ("missing_rank", 1, None)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mpirun noticed that process rank 1 with PID 7 on node x exited on signal 9 (Killed).",
+        "prterun noticed that process rank 1 with PID 7 on node x exited on signal 9 (Killed).",
+        "ERROR:torch.distributed.elastic.multiprocessing.api:failed (exitcode: -9) local_rank: 1 (pid: 7) of binary: x",
+        "Process name: [[1234,1],1]\nExit code:    137",
+        "Process 1 exit with status code 137.",
+    ],
+)
+def test_what_launchers_state_counts_as_the_exit_code(line: str) -> None:
+    logs = [NamedLog("rank_0.log", PEER), NamedLog("rank_1.log", "step 1"), NamedLog("mpi_log.txt", line)]
+    found = examine(logs)
+
+    assert found is not None
+    assert (found.kind, found.failure.rank, found.failure.log) == ("host_memory", 1, "rank_1.log")
+
+
+def test_a_rank_that_its_launcher_stopped_is_no_cause() -> None:
+    line = "failed (exitcode: -15) local_rank: 0 (pid: 7) of binary: x"
+
+    assert examine([NamedLog("rank_0.log", "step"), NamedLog("launcher.log", line)]) is None
+
+
+def test_several_ranks_in_one_stream_are_told_apart() -> None:
+    stream = "".join(f"[1,0]<stderr>:{line}\n" for line in PEER.splitlines())
+    stream += "".join(f"[1,1]<stderr>:{line}\n" for line in (TRACE + "ValueError: mine").splitlines())
+    found = examine([NamedLog("mpi_log.txt", stream)])
+
+    assert found is not None
+    assert (found.failure.rank, found.failure.cause, found.world_size) == (1, "ValueError: mine", 2)
+    assert found.failure.evidence == TRACE + "ValueError: mine"
+
+
+# Logs of the node
+
+BUILD = "azureml-logs/20_image_build_log.txt"
+TROUBLE = "ERROR: Could not find a version that satisfies the requirement x==1, trying the next index\n"
+
+
+def test_a_rank_that_failed_by_itself_comes_before_trouble_of_its_node() -> None:
+    node = NamedLog("system_logs/lifecycler/lifecycler.log", "lost connection to node, trying again\n")
+    rank = NamedLog("user_logs/std_log.txt", TRACE + "ValueError: mine\n")
+
+    assert kind_of(node, rank) == ("exception", 0)
+    assert kind_of(node, NamedLog("user_logs/std_log.txt", "epoch 1\n")) == ("preempted", None)
+
+
+def test_trouble_of_a_build_that_ended_well_is_no_failure() -> None:
+    rank = NamedLog("azureml-logs/70_driver_log.txt", "epoch 1\n")
+
+    assert kind_of(NamedLog(BUILD, TROUBLE + "Successfully tagged example.azurecr.io/x:latest\n"), rank) is None
+    assert kind_of(NamedLog(BUILD, TROUBLE), rank) == ("environment", None)
+
+
+def test_the_life_of_a_job_orders_the_logs_of_its_node() -> None:
+    full = "No space left on device\n"
+    logs = [NamedLog("azureml-logs/80_driver_log.txt", full), NamedLog(BUILD, TROUBLE)]
+
+    assert kind_of(*logs) == ("environment", None)
+    assert kind_of(logs[0]) == ("disk_full", None)
+
+
+def kind_of(*logs: NamedLog) -> tuple[str, int | None] | None:
+    found = examine(logs)
+    return None if found is None else (found.kind, found.failure.rank)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("odd", ["Root Cause (first observed failure):\n", "Process name: [", "mount ", "x=1;token="])
+def test_odd_logs_of_a_megabyte_take_no_minutes(odd: str) -> None:
+    text = odd * (1_000_000 // len(odd))
+
+    assert examine([NamedLog("azureml-logs/60_control_log.txt", text), NamedLog("std_log.txt", text)]) is None

@@ -1,0 +1,57 @@
+"""rerun, resume: runs made from earlier runs."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from runner import history, pipeline
+from runner.code_source import CodeRef, restore
+from runner.errors import TargetError
+from runner.lock import again
+from runner.plan import generated_files
+from runner.project import find_project
+from runner.spec import Code, Plan, State
+from runner.verbs.composing import show_warnings
+from runner.verbs.past import refreshed
+from runner.verbs.running import launch
+
+
+def rerun(args: argparse.Namespace) -> int:
+    """The identical plan under a new id; with overrides, a new plan from that run's overrides and these."""
+    project = find_project(args.project, Path.cwd())
+    old = history.load_plan(project, history.resolve(project, args.run).id)
+    if not args.overrides:
+        find_code(old, project)
+        return launch(pipeline.sent([again(old, project)], project), args, project)
+    request = pipeline.Request(project, (*old.overrides, *args.overrides))
+    planned = pipeline.planned(request)
+    if not args.quiet:
+        show_warnings(planned.warnings)
+    return launch(pipeline.submitted(planned, project), args, project)
+
+
+def resume(args: argparse.Namespace) -> int:
+    """The same plan again, starting from what the run had written (its checkpoints)."""
+    project = find_project(args.project, Path.cwd())
+    (run,) = refreshed(project, [history.resolve(project, args.run)])
+    if run.state is State.COMPLETED:
+        raise TargetError(f"{run.id} is completed, there is nothing to finish; 'amlrun rerun {run.id}' runs it again")
+    plan = history.load_plan(project, run.id)
+    if run.state is State.PLANNED:
+        find_code(plan, project)
+        return launch(pipeline.sent([plan], project), args, project)
+    if not run.state.final:
+        raise TargetError(f"{run.id} is still {run.state.value}; 'amlrun watch {run.id}' follows it")
+    find_code(plan, project)
+    return launch(pipeline.sent([replace(again(plan, project), resumes=run.id)], project), args, project)
+
+
+def find_code(plan: Plan, project: Path) -> None:
+    """Stage the plan's code again if it was cleaned away."""
+    code = plan.config["code"]
+    root = str(code.get("root") or ".")
+    kind = "command" if code.get("command") else "script" if code.get("script") else "module"
+    entry = Code(kind, (project / root).resolve(), str(code.get(kind) or ""))
+    restore(CodeRef(plan.snapshot.digest, root, generated_files(entry, project)), project, plan.git)
