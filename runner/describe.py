@@ -139,7 +139,8 @@ def failure_text(run: Run, plan: Plan) -> str:
     code_root = Path(plan.project, str(plan.config["code"].get("root") or "."))
     evidence = failure.evidence.replace(f"{place.work}/", f"{code_root}/")
     who = f"rank {failure.rank} of {plan.layout.world_size}: " if failure.rank is not None else ""
-    code = f" (exit code {failure.exit_code})" if failure.exit_code is not None else ""
+    said = failure.exit_code is None or f"exit code {failure.exit_code}" in failure.cause
+    code = "" if said else f" (exit code {failure.exit_code})"
     parts = [f"{run.id} {run.state.value}: {who}{failure.cause}{code}"]
     if evidence:
         parts.append("\n".join(f"    {line}" for line in evidence.rstrip().splitlines()))

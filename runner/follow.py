@@ -19,6 +19,8 @@ SUSPECT = re.compile(
     r"^(\[rank\d+\]:?|Traceback \(most recent|\[[WEF]\d{3,4} |Fatal Python error|terminate called|W\d{4} |E\d{4} )"
 )
 HOLD_SECONDS = 3.0
+# What a script has printed belongs before these.
+AFTER_OUTPUT = (State.FINALIZING, State.COMPLETED, State.FAILED, State.CANCELED)
 
 
 class Reporter(Protocol):
@@ -83,8 +85,12 @@ def follow(
         while True:
             current = target.states(current)
             for run in current:
-                show_phases(run, seen, reporter)
+                news = new_phases(run, seen)
+                for phase in [phase for phase in news if phase.state not in AFTER_OUTPUT]:
+                    reporter.phase(phase)
                 show_output(target, run, tails[run.id], reporter, clock())
+                for phase in [phase for phase in news if phase.state in AFTER_OUTPUT]:
+                    reporter.phase(phase)
             if all(run.state.final for run in current):
                 return current
             sleep(POLL_SECONDS)
@@ -92,12 +98,11 @@ def follow(
         reporter.close()
 
 
-def show_phases(run: Run, seen: dict[str, int], reporter: Reporter) -> None:
-    """Every state entered since the last look, also those that were over before it."""
-    for state, _ in run.phases[seen.get(run.id, 0) :]:
-        if State(state) is not State.PLANNED:
-            reporter.phase(at_state(run, State(state)))
+def new_phases(run: Run, seen: dict[str, int]) -> list[Run]:
+    """The run in every state that it entered since the last look, also in those that were over before it."""
+    entered = [State(state) for state, _ in run.phases[seen.get(run.id, 0) :]]
     seen[run.id] = len(run.phases)
+    return [at_state(run, state) for state in entered if state is not State.PLANNED]
 
 
 def at_state(run: Run, state: State) -> Run:

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
 from runner.errors import Problem
+from runner.plan import snapshot_key
+from runner.snapshot import Snapshot
 from runner.spec import GitState, Job, Plan
 
 LISTED_FILES = 10
+Snapshots = Mapping[tuple[Path, str], Snapshot]
 
 
-def blockers(jobs: Sequence[Job], plans: Sequence[Plan]) -> list[Problem]:
+def blockers(jobs: Sequence[Job], plans: Sequence[Plan], snapshots: Snapshots) -> list[Problem]:
     """Every reason not to send these plans; `jobs` are what they were made from, in the same order."""
-    return list(dict.fromkeys(problem for gate in GATES for problem in gate(jobs, plans)))
+    each = zip(jobs, plans, strict=True)
+    found = [problem for job, plan in each for gate in GATES for problem in gate(job, plan, snapshots)]
+    return list(dict.fromkeys(found))
 
 
-def dirty_tree(jobs: Sequence[Job], plans: Sequence[Plan]) -> Iterator[Problem]:
+def dirty_tree(job: Job, plan: Plan, _snapshots: Snapshots) -> Iterator[Problem]:
     """`git.require_clean: true` and uncommitted changes, or no commit at all."""
-    for job, plan in zip(jobs, plans, strict=True):
-        if job.require_clean and (plan.git.commit is None or plan.git.dirty):
-            origin = job.config.origin("git", "require_clean")
-            yield Problem(origin.value, "git.require_clean", in_words(plan.git), "commit them, or set it to false")
+    if job.require_clean and (plan.git.commit is None or plan.git.dirty):
+        origin = job.config.origin("git", "require_clean")
+        yield Problem(origin.value, "git.require_clean", in_words(plan.git), "commit them, or set it to false")
+
+
+def script_stays(job: Job, _plan: Plan, snapshots: Snapshots) -> Iterator[Problem]:
+    """A script that an ignore file keeps here would be missing on the node."""
+    if job.code.kind != "script":
+        return
+    snapshot = snapshots[snapshot_key(job.code)]
+    path = PurePosixPath(str(job.code.entry)).as_posix()
+    if path not in {file.path for file in snapshot.files}:
+        rules = [item for item in snapshot.left_out if path == item.path or path.startswith(item.path)]
+        why = f": left out by '{rules[0].rule}' ({rules[0].source})" if rules else ""
+        origin = job.config.origin("code", "script")
+        yield Problem(
+            origin.value, "code.script", f"'{path}' does not travel{why}", "bring it back with '!' there, or move it"
+        )
 
 
 def in_words(git: GitState) -> str:
@@ -30,5 +50,4 @@ def in_words(git: GitState) -> str:
     return f"{len(git.dirty)} uncommitted changes: {', '.join(git.dirty[:LISTED_FILES])}{more}"
 
 
-Gate = Callable[[Sequence[Job], Sequence[Plan]], Iterator[Problem]]
-GATES: tuple[Gate, ...] = (dirty_tree,)
+GATES: tuple[Callable[[Job, Plan, Snapshots], Iterator[Problem]], ...] = (dirty_tree, script_stays)

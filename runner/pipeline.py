@@ -63,7 +63,7 @@ def planned(request: Request) -> Planned:
     jobs, warnings = validated(request)
     facts = gather(request.project, jobs)
     plans = [addressed(item, request.project) for item in priced(plan(jobs, facts), request.project)]
-    stops = [*blockers(jobs, plans), *over_limit(plans, request.max_cost, jobs)]
+    stops = [*blockers(jobs, plans, facts.snapshots), *over_limit(plans, request.max_cost, jobs)]
     return Planned(plans, list(facts.snapshots.values()), warnings, stops)
 
 

@@ -159,6 +159,16 @@ def test_require_clean_refuses_a_dirty_tree_and_lists_it(cli: Cli, bare: Path) -
     assert "would be refused" in cli(bare, "plan", "code.script=main.py", "git.require_clean=true").err
 
 
+def test_a_script_that_an_ignore_file_keeps_here_is_said_before_anything_is_sent(cli: Cli, bare: Path) -> None:
+    write(bare, {".gitignore": "scratch/\n", "scratch/main.py": SCRIPT, "outputs/main.py": SCRIPT})
+    done = cli(bare, "run", "code.script=scratch/main.py")
+    assert done.code == 2
+    assert "code.script: 'scratch/main.py' does not travel: left out by 'scratch/' (.gitignore)" in done.err
+    assert "left out by 'outputs/' (always left out)" in cli(bare, "run", "code.script=outputs/main.py").err
+    write(bare, {"main.py": SCRIPT})
+    assert cli(bare, "run", "-q", "code.script=./main.py").code == 0
+
+
 def as_json(cli: Cli, project: Path, *argv: str) -> Any:
     return json.loads(output(cli, project, *argv))
 
