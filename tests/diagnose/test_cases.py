@@ -53,9 +53,9 @@ def test_what_is_shown_is_in_the_named_log_and_no_noise_is(case: Path) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_every_case_names_its_threads(case: Path) -> None:
+def test_every_case_says_where_it_comes_from(case: Path) -> None:
     text = (case / "source.md").read_text()
-    assert "https://github.com/" in text
+    assert "https://github.com/" in text or "Made up, no thread: " in text
     assert len(text.splitlines()) <= 8
 
 
