@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -177,16 +178,38 @@ class Ignore:
     source: str
     lines: list[str]
     above: str = ""
-    spec: Any = None
+    rules: list[tuple[str, Any]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.spec = pathspec.GitIgnoreSpec.from_lines(self.lines)
+        self.rules = [rule for line in self.lines for rule in rules_of(line)]
 
     def verdict(self, path: str) -> tuple[bool, str] | None:
         """(ignored?, the line that decided), None where no pattern matches. `path` ends in '/' for a folder."""
         local = path[len(self.folder) + 1 :] if self.folder else self.above + path
-        result = self.spec.check_file(local)
-        return None if result.include is None else (bool(result.include), self.lines[result.index])
+        for line, pattern in reversed(self.rules):  # the last line that matches decides
+            if matches_itself(pattern.regex.match(local), line, local):
+                return bool(pattern.include), line
+        return None
+
+
+def rules_of(line: str) -> list[tuple[str, Any]]:
+    """The line with its pattern, nothing for comments and for what git ignores as no pattern."""
+    try:
+        patterns = pathspec.GitIgnoreSpec.from_lines([line]).patterns
+    except ValueError:
+        return []
+    return [(line, pattern) for pattern in patterns if pattern.include is not None]
+
+
+def matches_itself(found: re.Match[str] | None, line: str, path: str) -> bool:
+    """Whether the pattern means this entry, not a folder above it: folders are left out on their own account.
+
+    pathspec lets a pattern match what is below a folder, so `!keep` would bring back everything in it; git does not.
+    """
+    if found is None or line.rstrip().endswith("/**"):
+        return found is not None
+    below = found.groupdict().get("ps_d")
+    return below is None or found.end("ps_d") == len(path)
 
 
 def scan(root: Path, folder: str = "", inherited: Sequence[Ignore] = ()) -> Iterator[Entry | LeftOut]:

@@ -58,7 +58,11 @@ def git_would_take(root: Path) -> list[str]:
     return sorted(filter(None, listed.split("\0")))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=500 if os.environ.get("FULL") else 25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     paths=st.lists(PATHS, min_size=1, max_size=8),
     root_rules=st.lists(PATTERNS, max_size=4),
