@@ -17,6 +17,8 @@ import pytest
 from runner import history
 from tests.conftest import ROOT, Cli, write
 
+pytestmark = pytest.mark.slow
+
 LIMIT = "import resource; resource.setrlimit(resource.{0}, ({1}, {1}))\n"
 
 

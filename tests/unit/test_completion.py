@@ -137,6 +137,7 @@ LINES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", SHELLS)
 def test_in_a_real_shell(shell: str, project: Path) -> None:
     program = shutil.which(shell)
