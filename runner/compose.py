@@ -182,10 +182,8 @@ def recover_base(source: Source, groups: list[Override]) -> tuple[Base | None, l
         try:
             return make_base(source, groups), problems
         except UnicodeDecodeError:
-            return None, [
-                *problems,
-                wording.undecodable(yaml_files(source), lambda path: name_of(path, source.project)),
-            ]
+            files = [*(path for path, _ in chosen_files(source, groups)), *yaml_files(source)]
+            return None, [*problems, wording.undecodable(files, lambda path: name_of(path, source.project))]
         except Exception as error:  # noqa: BLE001 - see parse
             problem, instead = wording.explain(error, source.file, source.options, chosen_files(source, groups))
             if problem in problems:
@@ -215,6 +213,9 @@ def drop_unknown_choices(source: Source, groups: list[Override]) -> tuple[list[O
         value = o.value()
         known = source.options.get(o.key_or_group, ())
         asked = value if isinstance(value, list) else [value]
+        if o.is_delete() and value is not None and not isinstance(value, str):
+            problems.append(wording.odd_removal(o.key_or_group, o.input_line or ""))
+            continue
         checked = not o.is_delete() and o.key_or_group.split("/")[0] not in ("hydra", "hydra.searchpath")
         bad = [v for v in asked if checked and v is not None and v not in known]
         if bad:

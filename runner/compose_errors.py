@@ -21,6 +21,7 @@ YAML_HINTS = {
     "\\t": "indent with spaces, not tabs",
     "another document": "a configuration is one document: remove the '---' between them",
 }
+OBJECTS = re.compile(r"\s*:? ?\w*\(.*<[\w.]+ object at 0x.*")  # Python's view of an object says nothing to people
 NOT_IN_STRUCT = re.compile(r"[Kk]ey '([^']+)' is not in struct")
 
 
@@ -62,6 +63,10 @@ def not_discrete(text: str) -> Problem:
 
 def unknown_choice(group: str, option: Any, known: Sequence[str], text: str) -> Problem:
     return at_override(text, group, f"no option '{option}' in configs/{group}", choice_hint(str(option), known))
+
+
+def odd_removal(group: str, text: str) -> Problem:
+    return at_override(text, group, "an option to remove is named by text", f"write ~{group}")
 
 
 def choice_hint(option: str, known: Sequence[str], what: str = "options") -> str:
@@ -116,8 +121,8 @@ def explain(
     """
     if isinstance(error, yaml.MarkedYAMLError):
         return yaml_error(error, find), None
-    if isinstance(error, RecursionError):
-        return too_deep(chosen), None
+    if isinstance(error, (RecursionError, AssertionError)):
+        return circle(error, chosen), None
     missing = getattr(error, "missing_cfg_file", None)
     if missing:
         return missing_choice(str(missing), str(error), find, options, chosen)
@@ -138,13 +143,16 @@ def explain(
     return Problem(place, "", first_line(RAISED.sub("", text.strip()))), None
 
 
-def too_deep(files: Sequence[tuple[Path, str]]) -> Problem:
-    """YAML that is nested without end, or a file whose defaults list leads back to it."""
+def circle(error: Exception, files: Sequence[tuple[Path, str]]) -> Problem:
+    """A file whose defaults list leads back to it; else what a bare `assert` of Hydra's or endless nesting means."""
     for path, name in files:
         itself = find_in_defaults(path, name, path.stem)
         if itself is not None:
             return Problem(itself, "", f"'{path.stem}' would include itself", "remove this line")
-    return Problem(config_place(), "", "nested too deeply", "reduce the nesting of the YAML")
+    place = Place(files[0][1], 1, 1) if files else config_place()
+    if isinstance(error, AssertionError):
+        return Problem(place, "", "Hydra cannot follow this defaults list", "simplify it")
+    return Problem(place, "", "nested too deeply", "reduce the nesting of the YAML")
 
 
 def search(text: str, files: Sequence[tuple[Path, str]]) -> Place:
@@ -168,8 +176,8 @@ def undecodable(files: Iterable[Path], name: Callable[[Path], str]) -> Problem:
         try:
             content.decode("utf-8")
         except UnicodeDecodeError as error:
-            line = content.count(b"\n", 0, error.start) + 1
-            column = error.start - content.rfind(b"\n", 0, error.start)
+            before = content[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+            line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
             return Problem(Place(name(path), line, column), "", "not UTF-8 text", "save the file as UTF-8")
     return Problem(config_place(), "", "a file here is not UTF-8 text", "save it as UTF-8")
 
@@ -254,5 +262,5 @@ def detail(error: Exception) -> str:
 
 def first_line(error: BaseException | str) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
+    text = OBJECTS.sub("", lines[0]) if lines else type(error).__name__
     return text[0].lower() + text[1:] if text[:2].istitle() else text

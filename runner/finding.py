@@ -55,10 +55,9 @@ def show(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int) and value.bit_length() > 128:
-        return f"a number of about {value.bit_length() * 3 // 10} digits"
     if isinstance(value, (int, float)):
-        return str(value)
+        bits = value.bit_length() if isinstance(value, int) else 0
+        return str(value) if bits <= 128 else f"a number of about {int(bits * 0.30103)} digits"
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, (list, tuple)):

@@ -110,14 +110,14 @@ def place(node: yaml.Node, source: str) -> Place:
     return Place(source, node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def pairs(node: yaml.MappingNode) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+def pairs(node: yaml.MappingNode, above: tuple[yaml.Node, ...] = ()) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
     """Key, key node, value node of a mapping; what `<<` brings comes first, so that the mapping's own keys win."""
     for key_node, value in node.value:
         if key_node.tag == MERGE_TAG:
             merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
             for mapping in reversed(merged):
-                if isinstance(mapping, yaml.MappingNode):
-                    yield from pairs(mapping)
+                if isinstance(mapping, yaml.MappingNode) and mapping not in (node, *above):
+                    yield from pairs(mapping, (node, *above))
     for key_node, value in node.value:
         if key_node.tag != MERGE_TAG and isinstance(key_node, yaml.ScalarNode):
             yield key_node.value, key_node, value
@@ -161,15 +161,19 @@ def walk(trail: Trail, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
 
 
 def scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:
-    if isinstance(node, yaml.ScalarNode):
-        yield node
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from scalars(item)
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            yield from scalars(value)
-            yield from scalars(key)
+    """Every text below the node, once: an alias may lead back to what holds it. Keys come after their values."""
+    todo, seen = [node], set()
+    while todo:
+        here = todo.pop()
+        if id(here) in seen:
+            continue
+        seen.add(id(here))
+        if isinstance(here, yaml.ScalarNode):
+            yield here
+        elif isinstance(here, yaml.SequenceNode):
+            todo += reversed(here.value)
+        elif isinstance(here, yaml.MappingNode):
+            todo += reversed([item for key, value in here.value for item in (value, key)])
 
 
 def parse(path: Path) -> yaml.Node | None:

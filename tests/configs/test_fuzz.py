@@ -22,7 +22,7 @@ from runner.spec import digest
 from runner.validate import validate
 from tests.configs import fuzz_grammar as grammar
 
-MANY = int(os.environ.get("MANY", 1500 if os.environ.get("FULL") else 100))
+MANY = 1500 if os.environ.get("FULL") else 100
 SAMPLE = settings(max_examples=5, deadline=None, derandomize=True, database=None)
 FULL = settings(max_examples=MANY, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 FEW = st.lists(grammar.overrides(), max_size=2)

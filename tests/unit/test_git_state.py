@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from runner import git_state as module
 from runner.git_state import git_state
 from runner.spec import GitState
-from tests.conftest import commit, write
+from tests.conftest import FIXED_GIT, commit, write
 
 
 def test_no_repository(tmp_path: Path) -> None:
@@ -61,3 +62,14 @@ def test_a_huge_diff_is_capped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     state = git_state(tmp_path)
     assert len(state.diff) == 100
     assert state.diff_truncated
+
+
+def test_a_merge_conflict_is_dirty(tmp_path: Path) -> None:
+    commit(write(tmp_path, {"a b": "one\n"}))
+    for branch, text in (("other", "two\n"), ("main", "three\n")):
+        module.git(tmp_path, "checkout", "-q", *(["-b"] if branch == "other" else []), branch)
+        commit(write(tmp_path, {"a b": text}))
+    for key, value in FIXED_GIT.items():
+        os.environ[key] = value
+    module.git(tmp_path, "merge", "-q", "other")
+    assert git_state(tmp_path).dirty == ("U a b",)
