@@ -14,7 +14,7 @@ import yaml
 from runner import collect, history
 from runner.compare import Difference
 from runner.cost import plan_rows
-from runner.snapshot import Snapshot, megabytes
+from runner.snapshot import MAX_BYTES, MAX_FILES, Snapshot, megabytes
 from runner.spec import Config, Plan, Run
 
 MAX_LEFT_OUT = 12
@@ -98,11 +98,9 @@ def git_text(plan: Plan) -> str:
 
 def snapshot_text(snapshot: Snapshot) -> str:
     """What travels and what stays, with the rule that says so."""
-    biggest = ", ".join(f"{file.path} {megabytes(file.bytes)}" for file in snapshot.biggest(3))
-    rows = [
-        ("code", f"{len(snapshot.files)} files, {megabytes(snapshot.ref.bytes)}, digest {snapshot.digest[:12]}"),
-        ("biggest", biggest or "nothing"),
-    ]
+    count, size = f"{len(snapshot.files)} files of at most {MAX_FILES}", megabytes(snapshot.ref.bytes)
+    rows = [("code", f"{count}, {size} of at most {megabytes(MAX_BYTES)}, digest {snapshot.digest[:12]}")]
+    rows += [("biggest", f"{file.path} {megabytes(file.bytes)}") for file in snapshot.biggest()]
     stays = snapshot.left_out
     rows += [("left out", f"{item.path}  ({item.rule}, {item.source})") for item in stays[:MAX_LEFT_OUT]]
     if len(stays) > MAX_LEFT_OUT:
@@ -183,8 +181,11 @@ def differences_text(old: str, new: str, found: Sequence[Difference], code: Sequ
 
 
 def table(rows: Sequence[tuple[str, str]]) -> str:
+    """Two columns; a name that repeats the one above is left blank."""
     width = max((len(name) for name, _ in rows), default=0)
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+    names = [name for name, _ in rows]
+    shown = ["" if index and name == names[index - 1] else name for index, name in enumerate(names)]
+    return "\n".join(f"{name:<{width}}  {value}" for name, (_, value) in zip(shown, rows, strict=True))
 
 
 def local_time(iso: str) -> str:

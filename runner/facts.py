@@ -23,7 +23,10 @@ def gather(project: Path, jobs: Sequence[Job]) -> Facts:
     history.hide_from_git(project)
     cache = history.snapshot_index(project)
     codes = {snapshot_key(job.code): job.code for job in jobs}
-    taken = {key: snapshot.take(code.root, cache, generated_files(code, project)) for key, code in codes.items()}
+    allowed = {path for job in jobs for path in job.config.values["code"].get("allow_secrets") or ()}
+    taken = {
+        key: snapshot.take(code.root, cache, generated_files(code, project), allowed) for key, code in codes.items()
+    }
     return Facts(machine(), sys.executable, now(), draw, git_state(project), taken)
 
 

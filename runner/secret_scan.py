@@ -10,7 +10,10 @@ from runner.errors import Place
 
 MAX_BYTES = 2 * 1024 * 1024  # larger files are data, not code
 ALLOW = "amlrun: allow-secret"
-ADVICE = f"keep it out (.gitignore, env.secrets), or end the line with '{ALLOW}' if it is no secret"
+ADVICE = (
+    "keep it out (.gitignore, env.secrets); if it is no secret, name the file in code.allow_secrets "
+    f"or end the line with '{ALLOW}'"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,8 +100,16 @@ class Snapshot:
         }
 
 
-def take(root: Path, cache_file: Path | None = None, generated: Mapping[str, str] | None = None) -> Snapshot:
-    """Read what would travel from `root`. Content digests of unchanged files come from `cache_file`."""
+def take(
+    root: Path,
+    cache_file: Path | None = None,
+    generated: Mapping[str, str] | None = None,
+    allowed: Collection[str] = (),
+) -> Snapshot:
+    """Read what would travel from `root`. Content digests of unchanged files come from `cache_file`.
+
+    `allowed` are paths of files that hold no secret, whatever they look like.
+    """
     listing = list(scan(root))
     cache = Cache.load(cache_file)
     read = sorted(
@@ -109,7 +117,7 @@ def take(root: Path, cache_file: Path | None = None, generated: Mapping[str, str
     )
     cache.save(cache_file)
     files = tuple(file for file, _ in read)
-    secrets = tuple(secret for _, found in read for secret in found)
+    secrets = tuple(secret for file, found in read if file.path not in allowed for secret in found)
     left_out = tuple(item for item in listing if isinstance(item, LeftOut))
     extra = dict(generated or {})
     return Snapshot(root, files, extra, left_out, secrets, digest_of(files, extra))
@@ -364,4 +372,5 @@ def busiest_folders(files: Sequence[File], count: int = 3) -> list[tuple[str, in
 
 
 def megabytes(count: int) -> str:
-    return f"{count / 1024 / 1024:.1f} MB"
+    """A size for people; below a tenth of a megabyte in kilobytes."""
+    return f"{count / 1024 / 1024:.1f} MB" if count >= 100 * 1024 or not count else f"{count / 1024:.1f} KB"

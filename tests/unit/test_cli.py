@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -149,10 +150,11 @@ def test_plan_text_says_what_autos_became(cli: Cli, project: Path) -> None:
     assert "distribution.backend: nccl (1 GPUs in Standard_NC4as_T4_v3)" in out
 
 
-def test_runs_on_azure_are_refused_with_exit_4_and_nothing_is_staged(cli: Cli, project: Path) -> None:
+def test_azure_without_its_sdk_or_a_workspace_is_exit_4_and_nothing_is_staged(cli: Cli, project: Path) -> None:
     done = cli(project, "run", "compute=gpu-cluster")
     assert done.code == 4
-    assert "does not send yet" in done.err
+    installed = find_spec("azureml") is not None
+    assert ("no config.json from" if installed else "pip install 'amlrun[azure]'") in done.err
     assert not list((project / ".runs").glob("digits*"))
 
 
@@ -162,6 +164,11 @@ def test_a_key_in_the_code_is_exit_3(cli: Cli, bare: Path) -> None:
     assert done.code == 3
     assert "id_rsa:1:1: looks like a private key" in done.err
     assert not list((bare / ".runs").glob("digits*"))
+
+
+def test_a_key_can_be_allowed_by_file(cli: Cli, bare: Path) -> None:
+    write(bare, {"main.py": "print(1)\n", "fake.pem": "-----BEGIN RSA PRIVATE " + "KEY-----\n"})
+    assert cli(bare, "run", "-q", "code.script=main.py", "code.allow_secrets=[fake.pem]").code == 0
 
 
 def test_unknown_run_is_exit_4_and_lists_what_there_is(cli: Cli, bare: Path) -> None:

@@ -184,6 +184,12 @@ def test_key_is_refused_by_file_and_line_unless_allowed(tmp_path: Path) -> None:
     assert "doc.md" not in str(refused.value)
 
 
+def test_key_in_a_file_that_is_allowed_by_name(tmp_path: Path) -> None:
+    root = write(tmp_path, {"tests/fake.pem": KEY_LINE, "real.pem": KEY_LINE})
+    found = snapshot.take(root, None, None, ["tests/fake.pem"]).secrets
+    assert [secret.place.source for secret in found] == ["real.pem"]
+
+
 def test_key_found_before_is_found_again_from_the_cache(tmp_path: Path) -> None:
     root, cache = write(tmp_path / "code", {"id": KEY_LINE}), tmp_path / "index.json"
     assert snapshot.take(root, cache).secrets == snapshot.take(root, cache).secrets != ()
@@ -196,7 +202,7 @@ def test_limits_name_what_is_biggest(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(SnapshotError) as refused:
         snapshot.check(snapshot.take(root))
     message = str(refused.value)
-    assert "data/a (0.0 MB)" in message
+    assert "data/a (0.0 KB)" in message
     assert "3 files are over 2" in message
     assert "data/ (2 files)" in message
 
