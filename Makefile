@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+AZURE := .venv-azure
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := .ci/constraints.txt
 ARGS ?= experiment=digits
@@ -19,8 +20,9 @@ run: $(VENV)/.train ## train: make run ARGS="experiment=digits distribution=pyto
 test: $(VENV)/.dev ## the fast tests (under a minute)
 	$(PYTEST) -n 2 --dist loadfile
 
-test-slow: $(VENV)/.dev ## end to end, distributed, faults, other Pythons (FULL=1 for all)
+test-slow: $(VENV)/.dev $(AZURE)/.ready ## end to end, distributed, faults, Azure's SDK, other Pythons (FULL=1 for all)
 	$(PYTEST) -m slow --timeout=600
+	$(AZURE)/bin/python -m pytest -m slow --timeout=600 tests/azureml tests/emulator tests/contract
 
 check: $(VENV)/.dev ## lint, format, types, import layers, sizes, docs
 	$(BIN)/ruff check .
@@ -36,13 +38,19 @@ setup: $(VENV)/.train ## .venv with what training here needs
 setup-dev: $(VENV)/.dev ## .venv with what tests and checks need
 
 clean: ## remove caches and the virtual environment (.runs/ stays)
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(AZURE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.train: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train]'
+	touch $@
+
+# A machine that submits has the SDK and no torch; jobs run in the interpreter of $(VENV).
+$(AZURE)/.ready: pyproject.toml $(CONSTRAINTS)
+	test -x $(AZURE)/bin/python || $(PYTHON) -m venv $(AZURE)
+	$(AZURE)/bin/python -m pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS) -e '.[azure,emulator,mpi,dev]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(BIN)/python

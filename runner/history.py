@@ -22,6 +22,8 @@ from runner.spec import Plan, Run, State
 
 FOLDER = ".runs"
 SNAPSHOTS = "snapshots"
+# Folders beside the runs: the staged code, and the state of an emulator.
+NOT_RUNS = (SNAPSHOTS, "emulator")
 LISTED = 10
 
 Noun = TypeVar("Noun", Plan, Run)
@@ -239,7 +241,7 @@ def listed(runs: list[Run]) -> str:
 def run_ids(project: Path) -> list[str]:
     """Names of the folders that may be runs."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(project / FOLDER) as entries:
-        return [entry.name for entry in entries if entry.name != SNAPSHOTS and entry.is_dir()]
+        return [entry.name for entry in entries if entry.name not in NOT_RUNS and entry.is_dir()]
     return []
 
 

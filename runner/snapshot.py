@@ -38,7 +38,7 @@ ALWAYS = (
     "mlruns/",
     "__pycache__/",
     "*.pyc",
-    ".venv/",
+    ".venv*/",
     ".mypy_cache/",
     ".pytest_cache/",
     ".ruff_cache/",

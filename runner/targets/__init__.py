@@ -13,7 +13,7 @@ from runner.spec import Target
 TARGETS: Mapping[str, str] = {
     "local": "runner.targets.local:Local",
     "azureml": "runner.targets.azureml:AzureML",
-    "azureml_v2": "runner.targets.azureml_v2:open_target",
+    "azureml_v2": "runner.targets.azureml_v2:AzureMLv2",
 }
 
 

@@ -6,18 +6,51 @@ Source of names: azure-ai-ml 1.35, `command()`; per node everywhere, where v1's 
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from runner.spec import Plan
-from runner.targets.azureml import SECONDS_PER_MINUTE, AzureML, environment
+from runner.errors import Place, Problem, TargetError
+from runner.spec import Log, Plan, Run
+from runner.targets.azureml import SECONDS_PER_MINUTE, environment
 
+NOT_YET = "this version plans for the SDK v2 and does not send through it yet; workspace.sdk=v1 sends the same plan"
 DISTRIBUTION = {"none": None, "mpi": "mpi", "pytorch": "pytorch"}
 
 
-def open_target(project: Path | None = None) -> AzureML:
-    """The target of `workspace.sdk: v2`."""
-    return AzureML(project, command_job)
+@dataclass(frozen=True, slots=True)
+class AzureMLv2:
+    """The target of `workspace.sdk: v2`: plans, and does not send."""
+
+    project: Path | None = None
+
+    def request(self, plan: Plan) -> dict[str, Any]:
+        return command_job(plan)
+
+    def check(self, plans: list[Plan]) -> list[Problem]:
+        return [Problem(Place("configs/config.yaml", 1, 1), "workspace.sdk", NOT_YET)]
+
+    def submit(self, plans: list[Plan]) -> list[Run]:
+        refuse()
+
+    def states(self, runs: list[Run]) -> list[Run]:
+        refuse()
+
+    def logs(self, run: Run) -> list[Log]:
+        refuse()
+
+    def metrics(self, run: Run) -> list[dict[str, Any]]:
+        refuse()
+
+    def cancel(self, run: Run) -> None:
+        refuse()
+
+    def fetch(self, run: Run, destination: Path) -> list[Path]:
+        refuse()
+
+
+def refuse() -> NoReturn:
+    raise TargetError(NOT_YET)
 
 
 def command_job(plan: Plan) -> dict[str, Any]:

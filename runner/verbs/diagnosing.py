@@ -51,7 +51,7 @@ def of_run(args: argparse.Namespace) -> tuple[Path, list[NamedLog], Run]:
     if run.target == "local":
         return folder, read_folder(folder) if (folder / "logs").is_dir() else [], run
     logs = [NamedLog(log.name, log.read(0).decode("utf-8", "replace")) for log in target.logs(run)]
-    return folder, logs, run
+    return folder / "logs", logs, run
 
 
 def of_its_own(run: Run) -> Diagnosis | None:

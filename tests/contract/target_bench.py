@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from runner import history
 from runner.spec import GitState, Layout, Log, Plan, Run, SnapshotRef, State, Target, digest
@@ -21,12 +22,27 @@ WAIT_SECONDS = 40.0
 ALONE = Layout("none", 1, 1)
 
 
+# What a kind of target does not do, and why.
+LACKS = {
+    ("azureml", "secrets"): "secrets are refused by the check, they would stand in the run's definition",
+    ("azureml", "inputs"): "inputs are refused by the check",
+    ("azureml", "live outputs"): "Azure uploads ./outputs at the end of a run",
+}
+
+
+def local_settings(slots: int) -> dict[str, Any]:
+    """A plan's configuration for a run on this machine."""
+    return {"compute": {"kind": "local", "slots": slots}}
+
+
 @dataclass
 class Bench:
     """A project in a temporary folder and one target that runs its plans."""
 
     project: Path
     target: Target
+    kind: str = "local"
+    settings: Callable[[int], dict[str, Any]] = local_settings
     sent: list[Plan] = field(default_factory=list)
 
     def plan(self, script: str = "print('hello')", layout: Layout = ALONE, slots: int = 1, **changes: Any) -> Plan:
@@ -39,13 +55,13 @@ class Bench:
         plan = Plan(
             id=f"test-{secrets.token_hex(6)}",
             name="test",
-            target="local",
+            target=self.kind,
             created=f"2026-01-01T00:00:{len(self.sent):02d}+00:00",
             project=str(self.project),
             overrides=(),
             frozen=(),
             choices={},
-            config={"compute": {"kind": "local", "slots": slots}},
+            config=self.settings(slots),
             digests={},
             layout=layout,
             python=sys.executable,
@@ -62,6 +78,11 @@ class Bench:
             git=GitState(),
         )
         return dataclasses.replace(plan, **changes)
+
+    def needs(self, what: str) -> None:
+        """Skip the test where this kind of target lacks it."""
+        if (self.kind, what) in LACKS:
+            pytest.skip(f"{self.kind}: {LACKS[self.kind, what]}")
 
     def submit(self, *plans: Plan) -> list[Run]:
         self.sent += plans

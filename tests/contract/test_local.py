@@ -215,3 +215,21 @@ def test_code_that_vanishes_while_a_run_waits(local: Bench) -> None:
 
     assert second.failure is not None
     assert second.failure.cause.startswith("the run could not be carried out: FileNotFoundError")
+
+
+def test_every_phase_is_seen_in_order(local: Bench) -> None:
+    expected = [State.PLANNED, State.QUEUED, State.PREPARING, State.RUNNING, State.FINALIZING]
+
+    assert states(local.run()) == [*expected, State.COMPLETED]
+    assert states(local.run("raise SystemExit(1)")) == [*expected, State.FAILED]
+
+
+def test_a_run_that_waits_is_canceled_without_starting(local: Bench) -> None:
+    first, second = local.submit(local.plan(forever()), local.plan())
+    local.wait_for_text(first, "started")
+    local.target.cancel(second)
+    [second] = local.ended([second])
+    local.target.cancel(first)
+    local.ended([first])
+
+    assert states(second) == [State.PLANNED, State.QUEUED, State.CANCELED]

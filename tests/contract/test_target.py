@@ -6,6 +6,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,19 @@ from runner.errors import TargetError
 from runner.spec import Layout, State
 from runner.targets import TARGETS, load_target
 
-# Targets that need something else to run against (an emulator) are added with it.
-RUNNABLE = ("local",)
+AZURE = (
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("azureml") is None, reason="needs azureml-core: pip install 'amlrun[azure]'"),
+    pytest.mark.filterwarnings("ignore"),  # the SDK's own
+)
+# Targets that need something else to run against: azureml has an emulator.
+RUNNABLE = ("local", "azureml")
+PARAMETERS = ("local", pytest.param("azureml", marks=AZURE))
 AWKWARD = ("a b", "", "--n=5", "$HOME", "`id`", "\"'", "\\", "ünïcode", "line\nline", "*", "--", "a=b,c")
 PRINT_ARGUMENTS = "import json, sys; print(json.dumps(sys.argv[1:]))"
 
 
-@pytest.fixture(params=RUNNABLE)
+@pytest.fixture(params=PARAMETERS)
 def bench(request: pytest.FixtureRequest, make_bench: Callable[[str], Bench]) -> Bench:
     return make_bench(request.param)
 
@@ -34,8 +41,11 @@ def test_every_row_is_known_here() -> None:
 def test_a_run_passes_through_its_states(bench: Bench) -> None:
     run = bench.run("print('hello')")
 
-    expected = [State.PLANNED, State.QUEUED, State.PREPARING, State.RUNNING, State.FINALIZING, State.COMPLETED]
-    assert states(run) == expected
+    passed = states(run)
+    assert (passed[0], passed[-1]) == (State.PLANNED, State.COMPLETED)
+    assert State.RUNNING in passed
+    assert len(set(passed)) == len(passed)
+    assert [time for _, time in run.phases] == sorted(time for _, time in run.phases)
     assert run.state is State.COMPLETED
     assert run.failure is None
     assert run.ended == run.phases[-1][1]
@@ -49,9 +59,11 @@ def test_stored_states_are_those_returned(bench: Bench) -> None:
 
 
 def test_arguments_arrive_unchanged(bench: Bench) -> None:
-    run = bench.run(PRINT_ARGUMENTS, arguments=AWKWARD)
+    # Azure expands $NAME in a script's arguments: the tutorial relies on it. The plan of a module has none.
+    words = tuple(word for word in AWKWARD if bench.kind == "local" or "$" not in word)
+    run = bench.run(PRINT_ARGUMENTS, arguments=words)
 
-    assert tuple(json.loads(bench.log(run))) == AWKWARD
+    assert tuple(json.loads(bench.log(run))) == words
 
 
 def test_a_command_of_several_words_arrives_unchanged(bench: Bench) -> None:
@@ -83,6 +95,7 @@ def test_variables_reach_the_process(bench: Bench, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_secret_reaches_the_process_and_is_stored_nowhere(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.needs("secrets")
     monkeypatch.setenv("MY_TOKEN", "s3cr3t-value")
     plan = bench.plan("import os; print(len(os.environ['MY_TOKEN']))", secrets=("MY_TOKEN",))
     plan = dataclasses.replace(plan, request=bench.target.request(plan))
@@ -95,6 +108,7 @@ def test_a_secret_reaches_the_process_and_is_stored_nowhere(bench: Bench, monkey
 
 
 def test_inputs_reach_the_process_as_arguments_and_variables(bench: Bench, tmp_path: Path) -> None:
+    bench.needs("inputs")
     (bench.project / "data").mkdir()
     script = "import os, sys; print(*sys.argv[1:], os.environ['AMLRUN_INPUT_photos'], sep='|')"
     inputs = {"photos": {"path": "data"}, "far": {"path": str(tmp_path)}}
@@ -131,7 +145,7 @@ def test_no_output_at_all(bench: Bench) -> None:
     run = bench.run("")
 
     assert run.state is State.COMPLETED
-    assert [(log.name, log.rank, log.read(0)) for log in bench.target.logs(run)] == [("rank_0.log", 0, b"")]
+    assert [(log.rank, log.read(0)) for log in bench.target.logs(run) if log.rank is not None] == [(0, b"")]
     assert bench.target.metrics(run) == []
 
 
@@ -143,6 +157,7 @@ def test_much_output_is_complete(bench: Bench) -> None:
 
 
 def test_metrics_come_while_the_run_goes_on_even_from_a_torn_file(bench: Bench) -> None:
+    bench.needs("live outputs")
     script = """
         file = open("outputs/metrics.jsonl", "w")
         file.write('{"step": 1, "loss": 0.5}\\n[]\\n{"step": 2, "lo')
@@ -167,7 +182,7 @@ def test_outputs_and_metrics_are_fetched(bench: Bench, tmp_path: Path) -> None:
     assert written == [tmp_path / "there/deep/er/model.pt", tmp_path / "there/metrics.jsonl"]
     assert written[0].read_bytes() == b"weights"
     assert bench.target.metrics(run) == [{"loss": 1}]
-    assert run.note == ""
+    assert "written outside" not in run.note
 
 
 def test_a_failed_run_says_why(bench: Bench) -> None:
@@ -186,7 +201,7 @@ def test_a_failed_run_says_why(bench: Bench) -> None:
     assert run.failure.cause == "RuntimeError: outer"
     assert run.failure.evidence == bench.text(run).rstrip()
     assert "ValueError: boom" in run.failure.evidence
-    assert states(run)[-2:] == [State.FINALIZING, State.FAILED]
+    assert states(run)[-1] is State.FAILED
 
 
 ENDINGS = (
@@ -231,14 +246,15 @@ def test_cancelling_an_ended_run_changes_nothing(bench: Bench) -> None:
 def test_cancel_reaches_a_run_that_still_waits_and_no_other(bench: Bench) -> None:
     first, second, third = bench.submit(bench.plan(forever()), bench.plan(), bench.plan("print('third')"))
     bench.wait_for_text(first, "started")
-    assert bench.target.states([second])[0].state is State.QUEUED
+    bench.until([second], lambda runs: runs[0].state is State.QUEUED)
     bench.target.cancel(second)
     [second] = bench.ended([second])
     assert bench.target.states([first])[0].state is State.RUNNING
     bench.target.cancel(first)
     first, third = bench.ended([first, third])
 
-    assert states(second) == [State.PLANNED, State.QUEUED, State.CANCELED]
+    assert State.RUNNING not in states(second)
+    assert second.state is State.CANCELED
     assert (first.state, third.state) == (State.CANCELED, State.COMPLETED)
 
 
@@ -302,8 +318,9 @@ def test_one_slot_runs_one_after_the_other(bench: Bench) -> None:
 
     times = [dict(run.phases) for run in runs]
     assert [run.state for run in runs] == [State.COMPLETED] * 3
-    assert times[0]["completed"] <= times[1]["preparing"]
-    assert times[1]["completed"] <= times[2]["preparing"]
+    times.sort(key=lambda phases: phases["running"])
+    assert times[0]["completed"] <= times[1]["running"]
+    assert times[1]["completed"] <= times[2]["running"]
 
 
 def test_two_slots_run_two_at_a_time(bench: Bench) -> None:
@@ -319,6 +336,8 @@ def test_two_slots_run_two_at_a_time(bench: Bench) -> None:
     runs = bench.ended(bench.submit(*plans))
 
     assert [run.state for run in runs] == [State.COMPLETED] * 2
+    if bench.kind != "local":  # nodes of a cluster have cores of their own
+        return
     cores = [json.loads(bench.log(run)) for run in runs]
     assert all(cores)
     assert len(cores[0] + cores[1]) == 1 or not set(cores[0]) & set(cores[1])

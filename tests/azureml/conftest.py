@@ -1,0 +1,98 @@
+"""Plans for Azure, a service that is played, and a stand-in for the few classes of the SDK that a test needs."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner import history
+from runner.spec import GitState, Layout, Plan, SnapshotRef
+from runner.targets.azureml_workspace import Service
+
+MakePlan = Callable[..., Plan]
+
+
+class ComputeTargetError(Exception):
+    """As in the SDK: one class for every refusal."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+# Whose doing an exception is, is told by where its class comes from.
+ComputeTargetError.__module__ = "azureml.exceptions"
+
+
+@dataclass
+class Workspace:
+    """What the service has."""
+
+    name: str = "ws"
+    compute_targets: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.fixture
+def service() -> Service:
+    return Service(Workspace(), pace=0.0)
+
+
+@pytest.fixture
+def make_plan(tmp_path: Path) -> MakePlan:
+    def make(**changes: Any) -> Plan:
+        plan = Plan(
+            id=f"test-{len(history.run_ids(tmp_path))}",
+            name="test",
+            target="azureml",
+            created="2026-01-01T00:00:00+00:00",
+            project=str(tmp_path),
+            overrides=(),
+            frozen=(),
+            choices={},
+            config={
+                "workspace": {"kind": "emulator", "name": "ws"},
+                "compute": {"kind": "amlcompute", "name": "cpu", "create": True, "vm_size": "Standard_DS3_v2"},
+                "env": {"kind": "auto", "conda_file": "conda.yml", "image": "auto", "pip": []},
+            },
+            digests={"config": "c0ffee"},
+            layout=Layout("none", 1, 1),
+            python="python",
+            script="script.py",
+            arguments=(),
+            command=(),
+            environment={},
+            secrets=(),
+            inputs={},
+            limits={},
+            tags={},
+            resolved={},
+            snapshot=SnapshotRef("5a5a", 1, 1),
+            git=GitState(),
+        )
+        plan = replace(plan, **changes)
+        history.snapshot_dir(tmp_path, plan.snapshot.digest).mkdir(parents=True, exist_ok=True)
+        history.store_plan(tmp_path, plan)
+        return plan
+
+    return make
+
+
+@pytest.fixture
+def fake_module(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Put a module with these names where `import` finds it, and every package above it."""
+
+    def put(name: str, **names: Any) -> None:
+        parts = name.split(".")
+        for end in range(1, len(parts)):
+            monkeypatch.setitem(sys.modules, ".".join(parts[:end]), types.ModuleType(".".join(parts[:end])))
+        module = types.ModuleType(name)
+        vars(module).update(names)
+        monkeypatch.setitem(sys.modules, name, module)
+
+    return put

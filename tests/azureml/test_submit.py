@@ -1,0 +1,234 @@
+"""A stored plan makes one run, whatever is answered, lost or interrupted on the way."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runner import history, processes
+from runner.errors import TargetError
+from runner.spec import Plan, Run, State
+from runner.targets import azureml_submit
+from runner.targets.azureml import script_run_config, variables
+from runner.targets.azureml_submit import Sending, is_ours, program, submit
+from runner.targets.azureml_workspace import Service
+from tests.azureml.conftest import MakePlan
+
+
+class RefusedError(Exception):
+    def __init__(self, status_code: int | None) -> None:
+        super().__init__(f"status {status_code}")
+        self.status_code = status_code
+
+
+RefusedError.__module__ = "azureml.exceptions"
+
+
+@dataclass
+class Azure:
+    """A service that keeps runs by id. `answers` are played one a call: an error, also after it has accepted."""
+
+    answers: list[tuple[bool, int | None]] = field(default_factory=list)
+    runs: dict[str, SimpleNamespace] = field(default_factory=dict)
+    started: list[str] = field(default_factory=list)
+    posts: list[str] = field(default_factory=list)
+    clusters: list[str] = field(default_factory=list)
+    environments: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def post(self, run_id: str) -> SimpleNamespace:
+        with self.lock:
+            self.posts.append(run_id)
+            accepted, refusal = self.answers.pop(0) if self.answers else (True, None)
+            fails = (accepted, refusal) != (True, None)
+            if accepted and run_id not in self.runs:
+                self.started.append(run_id)
+                self.runs[run_id] = SimpleNamespace(
+                    run_id=run_id, status="Preparing", start_time_utc=None, end_time_utc=None, error=None
+                )
+        if fails:
+            raise RefusedError(refusal)
+        return SimpleNamespace(get_portal_url=lambda: f"https://portal/{run_id}")
+
+    def look_up(self, service: Service, experiment: str, run_id: str) -> SimpleNamespace | None:
+        return self.runs.get(run_id)
+
+
+@pytest.fixture
+def azure(monkeypatch: pytest.MonkeyPatch) -> Azure:
+    played = Azure()
+    monkeypatch.setattr(azureml_submit, "ready", lambda service, compute: played.clusters.append(compute["name"]))
+    monkeypatch.setattr(
+        azureml_submit, "environment_of", lambda service, plan: played.environments.append(plan.config["env"]["kind"])
+    )
+    monkeypatch.setattr(azureml_submit, "look_up", played.look_up)
+    monkeypatch.setattr(azureml_submit, "prepared", lambda item, environment: lambda: played.post(item.plan.id))
+    return played
+
+
+@pytest.fixture
+def sending(service: Service, make_plan: MakePlan) -> Callable[..., Sending]:
+    return lambda **changes: Sending(service, (plan := make_plan(**changes)), script_run_config(plan))
+
+
+def stored(item: Sending) -> Run:
+    return history.load_run(Path(item.plan.project), item.plan.id)
+
+
+def test_a_plan_is_sent_and_stored_with_its_page(azure: Azure, sending: Callable[..., Sending]) -> None:
+    item = sending()
+    submit([item])
+
+    assert azure.started == [item.plan.id]
+    assert (stored(item).state, stored(item).note) == (State.PREPARING, f"https://portal/{item.plan.id}")
+
+
+def test_sent_twice_is_one_run(azure: Azure, sending: Callable[..., Sending]) -> None:
+    item = sending()
+    submit([item])
+    submit([item])
+
+    assert azure.posts == [item.plan.id]
+
+
+def test_an_answer_that_was_lost_is_asked_for_and_nothing_is_sent_again(
+    azure: Azure, sending: Callable[..., Sending]
+) -> None:
+    azure.answers = [(True, 504)]
+    item = sending()
+    submit([item])
+
+    assert azure.posts == azure.started == [item.plan.id]
+    assert stored(item).state is State.PREPARING
+
+
+@pytest.mark.parametrize("code", [None, 408, 409, 429, 500, 502, 503])
+def test_a_doubtful_refusal_is_sent_again_once(code: int | None, azure: Azure, sending: Callable[..., Sending]) -> None:
+    azure.answers = [(False, code or 999)]
+    item = sending()
+    submit([item])
+
+    assert (len(azure.posts), azure.started) == (2, [item.plan.id])
+
+
+def test_two_doubtful_refusals_are_an_error_and_the_plan_stays(azure: Azure, sending: Callable[..., Sending]) -> None:
+    azure.answers = [(False, 503), (False, 503)]
+    item = sending()
+
+    with pytest.raises(TargetError, match=f"run '{item.plan.id}' was not accepted"):
+        submit([item])
+    assert stored(item).state is State.PLANNED
+    submit([item])
+    assert azure.started == [item.plan.id]
+
+
+@pytest.mark.parametrize("code", sorted(azureml_submit.REFUSALS))
+def test_a_plain_refusal_is_not_repeated(code: int, azure: Azure, sending: Callable[..., Sending]) -> None:
+    azure.answers = [(False, code)]
+    item = sending()
+
+    with pytest.raises(TargetError, match="was not accepted"):
+        submit([item])
+    assert len(azure.posts) == 1
+
+
+def test_after_a_crash_between_sending_and_storing_the_run_is_found(
+    azure: Azure, sending: Callable[..., Sending]
+) -> None:
+    item = sending()
+    dead = {"pid": os.getpid(), "birth": "before"}
+    history.claim(Path(item.plan.project), item.plan.id, dead)
+    azure.post(item.plan.id)
+    submit([item])
+
+    assert azure.posts == [item.plan.id]
+    assert stored(item).state is State.PREPARING
+
+
+def test_after_a_crash_before_sending_it_is_sent(azure: Azure, sending: Callable[..., Sending]) -> None:
+    item = sending()
+    history.claim(Path(item.plan.project), item.plan.id, {"pid": os.getpid(), "birth": "before"})
+    submit([item])
+
+    assert azure.started == [item.plan.id]
+
+
+def test_while_another_process_sends_it_we_wait_and_then_give_up(
+    azure: Azure, sending: Callable[..., Sending], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(azureml_submit, "PATIENCE_SECONDS", 0.0)
+    item = sending()
+    parent = os.getppid()
+    history.claim(Path(item.plan.project), item.plan.id, {"pid": parent, "birth": processes.birth(parent)})
+
+    with pytest.raises(TargetError, match="another process is sending run"):
+        is_ours(item)
+    assert azure.posts == []
+
+
+def test_a_canceled_plan_is_not_sent(azure: Azure, sending: Callable[..., Sending]) -> None:
+    from runner.targets.azureml_stop import cancel
+
+    item = sending()
+    project = Path(item.plan.project)
+    cancel(project, stored(item), lambda: pytest.fail("asked the service about a plan that was never sent"))
+    submit([item])
+
+    assert azure.posts == []
+    assert [state for state, _ in stored(item).phases] == ["planned", "canceled"]
+
+
+def test_many_are_sent_each_once_and_the_first_alone(azure: Azure, sending: Callable[..., Sending]) -> None:
+    items = [sending(id=f"run-{number}") for number in range(20)]
+    submit(items)
+
+    assert azure.posts[0] == "run-0"
+    assert sorted(azure.started) == sorted(item.plan.id for item in items)
+    assert all(stored(item).state is State.PREPARING for item in items)
+
+
+def test_of_many_the_cluster_and_the_environment_are_asked_for_once(
+    azure: Azure, sending: Callable[..., Sending]
+) -> None:
+    items = [sending(id=f"run-{number}", arguments=(str(number),)) for number in range(5)]
+    config = items[0].plan.config
+    gpu = {**config, "compute": {**config["compute"], "name": "gpu", "vm_size": "Standard_NC4as_T4_v3"}}
+    submit([*items, sending(id="other-cluster", config=gpu)])
+
+    assert azure.clusters == ["cpu", "gpu"]
+    assert azure.environments == ["auto", "auto"]
+
+
+def test_the_directory_is_ours_again_afterwards(
+    azure: Azure, sending: Callable[..., Sending], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(azureml_submit, "prepared", lambda item, _: lambda: os.chdir("/") or azure.post(item.plan.id))
+    submit([sending()])
+
+    assert Path.cwd() == tmp_path
+
+
+def test_a_script_goes_with_its_arguments_as_they_are() -> None:
+    asked = {"script": "a.py", "arguments": ["--n", "a b", "$RANK"], "command": None}
+
+    assert program(asked) == {"script": "a.py", "arguments": ["--n", "a b", "$RANK"]}
+
+
+def test_a_command_is_quoted_word_by_word_and_a_line_is_not() -> None:
+    assert program({"command": ["echo", "a b", "$HOME", "it's"]}) == {"command": ["echo 'a b' '$HOME' 'it'\"'\"'s'"]}
+    assert program({"command": ["echo $HOME | cat"]}) == {"command": ["echo $HOME | cat"]}
+
+
+def test_variables_are_the_plans_and_ours(make_plan: MakePlan) -> None:
+    plan: Plan = make_plan(environment={"A": "1", "PYTHONUNBUFFERED": "0"})
+    expected: dict[str, Any] = {"A": "1", "PYTHONUNBUFFERED": "0", "PYTHONFAULTHANDLER": "1", "AMLRUN_RUN_ID": plan.id}
+
+    assert variables(plan) == expected
