@@ -22,7 +22,7 @@ test: $(VENV)/.dev ## the fast tests (under a minute)
 
 test-slow: $(VENV)/.dev $(AZURE)/.ready ## end to end, distributed, faults, Azure's SDK, other Pythons (FULL=1 for all)
 	$(PYTEST) -m slow --timeout=600
-	$(AZURE)/bin/python -m pytest -m slow --timeout=600 tests/azureml tests/emulator tests/contract
+	$(AZURE)/bin/python -m pytest -m slow --timeout=600 tests/azureml tests/emulator tests/contract/test_target.py
 
 check: $(VENV)/.dev ## lint, format, types, import layers, sizes, docs
 	$(BIN)/ruff check .

@@ -18,13 +18,7 @@ def summary(project: Path, run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[
     place = history.files(project, run.id)
     logs = sorted(place.logs.glob("rank_*.log"), key=lambda path: int(path.stem.removeprefix("rank_")))
     return {
-        "id": run.id,
-        "url": run.url,
-        "name": run.name,
-        "target": run.target,
-        "state": run.state.value,
-        "created": run.created,
-        "ended": run.ended,
+        **in_short(run),
         "phases": jsonable(run.phases),
         "metrics": last_values(rows),
         "overrides": list(plan.overrides),
@@ -40,6 +34,12 @@ def summary(project: Path, run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[
         "outputs": str(place.outputs),
         "files": output_files(place.outputs),
     }
+
+
+def in_short(run: Run) -> dict[str, Any]:
+    """What a list of runs says about each."""
+    whole = run.as_json()
+    return {key: whole[key] for key in ("id", "url", "name", "target", "state", "created", "ended")}
 
 
 def last_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -117,13 +117,7 @@ def listed(run: Run, project: Path) -> dict[str, Any]:
     metrics = collect.last_values(target.metrics(run))
     place = history.files(project, run.id)
     return {
-        "id": run.id,
-        "url": run.url,
-        "name": run.name,
-        "target": run.target,
-        "state": run.state.value,
-        "created": run.created,
-        "ended": run.ended,
+        **collect.in_short(run),
         "metrics": metrics,
         "cause": run.failure.cause if run.failure else None,
         "outputs": str(place.outputs),
