@@ -1,4 +1,7 @@
-"""Write docs/cli.md from the parser and docs/config.md from the schemas. `--check` compares instead (`make check`)."""
+"""Write docs/cli.md from the parser, docs/config.md from the schemas, the route table of docs/emulator.md.
+
+`--check` compares instead (`make check`).
+"""
 
 from __future__ import annotations
 
@@ -50,6 +53,16 @@ def config_page() -> str:
     return "\n".join(parts)
 
 
+def emulator_page() -> str:
+    """docs/emulator.md with the route table of today between its marks."""
+    from runner.emulator.routes import coverage
+
+    start, end = "<!-- routes: written by `make docs`; do not edit -->\n", "<!-- end of routes -->\n"
+    text = (HERE / "emulator.md").read_text()
+    before, _, rest = text.partition(start)
+    return f"{before}{start}\n{coverage()}\n{end}{rest.partition(end)[2]}"
+
+
 def table(schema: Mapping[str, Any], skip: tuple[str, ...] = ()) -> str:
     lines = ["| key | values | meaning |", "|---|---|---|"]
     lines += [
@@ -88,7 +101,7 @@ def block(text: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    pages = {"cli.md": cli_page(), "config.md": config_page()}
+    pages = {"cli.md": cli_page(), "config.md": config_page(), "emulator.md": emulator_page()}
     stale = [name for name, text in pages.items() if not same(HERE / name, text)]
     if "--check" not in argv:
         for name in stale:

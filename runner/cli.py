@@ -121,6 +121,29 @@ def writing_schemas(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--write", type=Path, metavar="DIR", help="write them to this folder (YAML names ./schemas)")
 
 
+def modeling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("list", "download", "register"))
+    parser.add_argument("overrides", nargs="*", help="which workspace: workspace=emulator, workspace.name=...")
+    parser.add_argument("--name", help="of the model; list: only this one")
+    parser.add_argument("--version", type=int, metavar="N", help="download: this one (default: the newest)")
+    parser.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="download: where to (default: here)")
+    parser.add_argument("--run", help="register: from this run's outputs")
+    parser.add_argument("--path", help="register: the file or folder (default: outputs/model.pt)")
+    parser.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="register: a tag; repeat it")
+
+
+def emulating(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("start", "stop", "status", "reset", "env"))
+    parser.add_argument(
+        "--dir", type=Path, metavar="DIR", help="where it keeps its state (default: the project's .runs/emulator)"
+    )
+    parser.add_argument("--port", type=int, default=0, help="start: listen here (default: as before, else a free one)")
+    parser.add_argument("--python", metavar="P", help="start: the interpreter of the jobs (default: its own)")
+    parser.add_argument("--idle-minutes", type=float, default=0, help="start: stop after so long without use")
+    parser.add_argument("--foreground", action="store_true", help="start: serve here, until Ctrl-C")
+    parser.add_argument("--no-config", action="store_true", help="env: leave .azureml/config.json here alone")
+
+
 def naming_shell(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 
@@ -162,6 +185,18 @@ VERBS: dict[str, Verb] = {
     ),
     "clean": Verb("runner.verbs.cleaning:clean", "remove ended runs and what no run needs any more", cleaning),
     "download": Verb("runner.verbs.past:download", "copy a run's outputs", downloading),
+    "models": Verb(
+        "runner.verbs.models:models",
+        "models that an Azure ML workspace keeps",
+        modeling,
+        "amlrun models list workspace=emulator\n  amlrun models download --name digits --to there workspace=emulator",
+    ),
+    "emulator": Verb(
+        "runner.verbs.emulating:emulator",
+        "an Azure ML workspace on this machine, for the unmodified SDK: start, stop, status, reset, env",
+        emulating,
+        'amlrun emulator start\n  eval "$(amlrun emulator env)"; python any_azureml_script.py',
+    ),
     "schema": Verb("runner.verbs.schema:schema", "schemas for editors, with this project's options", writing_schemas),
     "completion": Verb(
         "runner.verbs.completion:completion",

@@ -1,0 +1,37 @@
+"""Checks of bodies: what Azure would refuse, or never look at, is refused with a sentence that says what was wrong."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from runner.emulator.messages import bad_request
+
+
+def only_known(body: Any, known: Collection[str], where: str) -> dict[str, Any]:
+    """The body, its keys spelled as in `known` (the SDK mixes cases). Raises ServiceError (400) for any other key."""
+    if not isinstance(body, Mapping):
+        raise bad_request(f"{where} is not an object", "InvalidRequestBody")
+    spelled = {name.lower(): name for name in known}
+    for key in body:
+        if key.lower() not in spelled:
+            close = difflib.get_close_matches(key, list(known), n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            raise bad_request(f"{where} has an unknown field '{key}'{hint}", "InvalidRequestBody")
+    return {spelled[key.lower()]: value for key, value in body.items()}
+
+
+def whole_number(value: Any, what: str, least: int = 1) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= least:
+        return value
+    raise bad_request(f"{what} is '{value}'; it must be a whole number of at least {least}")
+
+
+def text_pairs(value: Any, what: str) -> dict[str, str]:
+    """Tags, properties, variables: names and texts. null is none."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise bad_request(f"{what} is no object of names and texts", "InvalidRequestBody")
+    return {str(key): "" if item is None else str(item) for key, item in value.items()}

@@ -1,0 +1,277 @@
+"""AmlCompute clusters: create, read, change, delete, nodes, sizes and quotas. Nodes cost nothing and appear at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Any
+
+from runner.emulator.checking import only_known, whole_number
+from runner.emulator.messages import Request, Response, Route, ServiceError, bad_request, not_found, now
+from runner.emulator.service import LOCATION, Service
+from runner.emulator.sizes import Size, sizes
+
+COMPUTE = "{ws}/computes/{compute}"
+# azure-docs, resource-name-rules.md
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,30}[A-Za-z0-9]")
+PRIORITIES = {"dedicated": "Dedicated", "lowpriority": "LowPriority"}
+BODY_FIELDS = ("location", "tags", "properties", "identity", "sku")
+OUTER_FIELDS = ("computeType", "description", "properties", "computeLocation", "resourceId", "disableLocalAuth")
+FIELDS = (
+    "vmSize",
+    "vmPriority",
+    "scaleSettings",
+    "userAccountCredentials",
+    "subnet",
+    "remoteLoginPortPublicAccess",
+    "enableNodePublicIp",
+    "osType",
+    "isolatedNetwork",
+)
+SCALE_FIELDS = ("minNodeCount", "maxNodeCount", "nodeIdleTimeBeforeScaleDown")
+DEFAULT_IDLE = "PT1800S"
+NODES_PER_CLUSTER = 100
+CORES_QUOTA = 1000
+
+
+def create(service: Service, request: Request) -> Response:
+    """PUT: a new cluster, or another scale for one that exists. The size and priority of a cluster never change."""
+    body = only_known(request.object(), BODY_FIELDS, "the body")
+    outer = only_known(body.get("properties") or {}, OUTER_FIELDS, "properties")
+    if str(outer.get("computeType", "")).lower() != "amlcompute":
+        raise bad_request(
+            f"computeType '{outer.get('computeType')}' is not supported; the emulator has AmlCompute only"
+        )
+    name = request.parameters["compute"]
+    if not NAME.fullmatch(name):
+        raise bad_request(f"compute name '{name}' is invalid; 3-32 letters, digits and '-', a letter first")
+    asked = only_known(outer.get("properties") or {}, FIELDS, "properties.properties")
+    wanted = {
+        "name": name,
+        "size": checked_size(asked.get("vmSize")).name,
+        "priority": checked_priority(asked.get("vmPriority")),
+        "scale": checked_scale(asked.get("scaleSettings")),
+        "subnet": asked.get("subnet"),
+        "credentials": without_secrets(asked.get("userAccountCredentials")),
+        "remote_login": asked.get("remoteLoginPortPublicAccess") or "NotSpecified",
+        "identity": body.get("identity"),
+        "tags": body.get("tags"),
+        "location": body.get("location") or LOCATION,
+        "description": outer.get("description"),
+    }
+    return saved(service, request, wanted)
+
+
+def saved(service: Service, request: Request, wanted: dict[str, Any]) -> Response:
+    with service.store.transaction():
+        found = service.store.get("compute", "", wanted["name"].lower())
+        if found is not None:
+            for field in ("size", "priority"):
+                if found[field] != wanted[field]:
+                    raise bad_request(f"the {field} of compute '{found['name']}' cannot change; delete it first")
+        created = found["created"] if found else now()
+        wanted = {**wanted, "created": created, "modified": now()}
+        service.store.put("compute", "", wanted["name"].lower(), wanted)
+    operation = f"{service.origin}/operations/done"
+    return Response(document(service, request, wanted), 200 if found else 201, {"Azure-AsyncOperation": operation})
+
+
+def checked_size(name: Any) -> Size:
+    if not name:
+        raise bad_request("vmSize is missing")
+    size = sizes().get(str(name).lower())
+    if size is None:
+        close = difflib.get_close_matches(str(name).lower(), list(sizes()), n=1)
+        hint = f"; did you mean '{sizes()[close[0]].name}'?" if close else ""
+        raise bad_request(f"VM size '{name}' does not exist{hint}", "InvalidPropertyValue")
+    if size.retired_on:
+        raise bad_request(
+            f"VM size '{name}' was retired ({size.retired_on}); e.g. 'Standard_NC4as_T4_v3' has a GPU",
+            "InvalidPropertyValue",
+        )
+    return size
+
+
+def checked_priority(name: Any) -> str:
+    found = PRIORITIES.get(str(name or "dedicated").lower())
+    if found is None:
+        raise bad_request(f"vmPriority '{name}' is unknown; 'dedicated' or 'lowpriority'", "InvalidPropertyValue")
+    return found
+
+
+def checked_scale(value: Any) -> dict[str, Any]:
+    scale = only_known(value or {}, SCALE_FIELDS, "scaleSettings")
+    most = whole_number(scale.get("maxNodeCount"), "maxNodeCount", 0)
+    least = whole_number(scale.get("minNodeCount") or 0, "minNodeCount", 0)
+    if least > most or most > NODES_PER_CLUSTER:
+        raise bad_request(f"minNodeCount {least} and maxNodeCount {most}: 0 <= min <= max <= {NODES_PER_CLUSTER}")
+    idle = scale.get("nodeIdleTimeBeforeScaleDown") or DEFAULT_IDLE
+    if not re.fullmatch(r"P(?=.)(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?", str(idle)):
+        raise bad_request(f"nodeIdleTimeBeforeScaleDown '{idle}' is no duration", "InvalidPropertyValue")
+    return {"minNodeCount": least, "maxNodeCount": most, "nodeIdleTimeBeforeScaleDown": idle}
+
+
+def without_secrets(credentials: Any) -> dict[str, Any]:
+    """Azure never gives a password or key back, and the store does not keep one."""
+    given = credentials or {}
+    return {"adminUserName": given.get("adminUserName"), "adminUserPassword": None, "adminUserSshPublicKey": None}
+
+
+def document(service: Service, request: Request, cluster: dict[str, Any]) -> dict[str, Any]:
+    """A cluster as Azure shows it. `subnet` must be there, `identity` must not be null: the SDK trips over both."""
+    busy = service.engine.nodes_in_use(cluster["name"])
+    current = max(busy, cluster["scale"]["minNodeCount"])
+    counts = {"preparingNodeCount": 0, "leavingNodeCount": 0, "unusableNodeCount": 0, "preemptedNodeCount": 0}
+    details = {
+        "vmSize": cluster["size"],
+        "vmPriority": cluster["priority"],
+        "scaleSettings": cluster["scale"],
+        "subnet": cluster["subnet"],
+        "userAccountCredentials": cluster["credentials"],
+        "remoteLoginPortPublicAccess": cluster["remote_login"],
+        "osType": "Linux",
+        "enableNodePublicIp": True,
+        "currentNodeCount": current,
+        "targetNodeCount": current,
+        "nodeStateCounts": {"idleNodeCount": current - busy, "runningNodeCount": busy, **counts},
+        "allocationState": "Steady",
+        "allocationStateTransitionTime": cluster["modified"],
+        "errors": None,
+    }
+    outer = {
+        "computeType": "AmlCompute",
+        "computeLocation": cluster["location"],
+        "description": cluster["description"],
+        "resourceId": None,
+        "provisioningState": "Succeeded",
+        "provisioningErrors": None,
+        "isAttachedCompute": False,
+        "disableLocalAuth": False,
+        "createdOn": cluster["created"],
+        "modifiedOn": cluster["modified"],
+        "properties": details,
+    }
+    shown = {
+        "id": f"{service.scope(request.parameters)}/computes/{cluster['name']}",
+        "name": cluster["name"],
+        "type": "Microsoft.MachineLearningServices/workspaces/computes",
+        "location": cluster["location"],
+        "tags": cluster["tags"],
+        "properties": outer,
+    }
+    return {**shown, "identity": cluster["identity"]} if cluster["identity"] else shown
+
+
+def require(service: Service, name: str) -> dict[str, Any]:
+    found = service.store.get("compute", "", name.lower())
+    if found is None:
+        raise not_found(f"compute '{name}' does not exist in this workspace", "ComputeNotFound")
+    return found
+
+
+def get(service: Service, request: Request) -> dict[str, Any]:
+    return document(service, request, require(service, request.parameters["compute"]))
+
+
+def list_all(service: Service, request: Request) -> dict[str, Any]:
+    return {"value": [document(service, request, cluster) for cluster in service.store.all("compute")]}
+
+
+def change(service: Service, request: Request) -> Response:
+    """PATCH: the scale of a cluster."""
+    cluster = require(service, request.parameters["compute"])
+    outer = only_known(only_known(request.object(), BODY_FIELDS, "the body")["properties"], OUTER_FIELDS, "properties")
+    asked = only_known(outer.get("properties") or {}, ("scaleSettings",), "properties.properties")
+    return saved(service, request, {**cluster, "scale": checked_scale(asked.get("scaleSettings"))})
+
+
+def delete(service: Service, request: Request) -> Response:
+    cluster = require(service, request.parameters["compute"])
+    if service.engine.nodes_in_use(cluster["name"]):
+        raise ServiceError(409, "Conflict", f"runs are using compute '{cluster['name']}'; cancel them first")
+    service.store.delete("compute", "", cluster["name"].lower())
+    return Response({}, 202, {"Azure-AsyncOperation": f"{service.origin}/operations/done"})
+
+
+def nodes(service: Service, request: Request) -> dict[str, Any]:
+    """Without `nextLink`: null would be followed as an address."""
+    cluster = require(service, request.parameters["compute"])
+    busy = service.engine.nodes_in_use(cluster["name"])
+    count = max(busy, cluster["scale"]["minNodeCount"])
+    return {
+        "nodes": [
+            {
+                "nodeId": f"{cluster['name']}-{number}",
+                "port": 0,
+                "publicIpAddress": "127.0.0.1",
+                "privateIpAddress": "127.0.0.1",
+                "nodeState": "running" if number < busy else "idle",
+                "runId": None,
+            }
+            for number in range(count)
+        ]
+    }
+
+
+def operation(service: Service, request: Request) -> dict[str, Any]:
+    return {"status": "Succeeded"}
+
+
+def size_list(service: Service, request: Request) -> dict[str, Any]:
+    current = [size for size in sizes().values() if not size.retired_on]
+    return {
+        "amlCompute": [
+            {
+                "name": size.name,
+                "family": size.family,
+                "vCPUs": size.vcpus,
+                "gpus": int(size.gpus),
+                "memoryGB": size.memory_gib,
+                "lowPriorityCapable": True,
+                "premiumIO": False,
+                "osVhdSizeMB": 1_047_552,
+                "maxResourceVolumeMB": 100_000,
+                "supportedComputeTypes": ["AmlCompute", "ComputeInstance"],
+            }
+            for size in current
+        ]
+    }
+
+
+def usages(service: Service, request: Request) -> dict[str, Any]:
+    """Cores in use and allowed: nothing limits an emulator, so the limit is a round number."""
+    used = 0
+    for cluster in service.store.all("compute"):
+        vcpus = sizes()[cluster["size"].lower()].vcpus
+        used += vcpus * max(service.engine.nodes_in_use(cluster["name"]), cluster["scale"]["minNodeCount"])
+    name = {"value": "Total Cluster Dedicated Regional vCPUs", "localizedValue": "Total Cluster Dedicated vCPUs"}
+    scope = f"/subscriptions/{request.parameters['subscription']}/providers/Microsoft.MachineLearningServices"
+    usage = {
+        "id": f"{scope}/locations/{request.parameters['location']}/usages/TotalDedicatedCores",
+        "type": "Microsoft.MachineLearningServices/usages",
+        "unit": "Count",
+        "currentValue": used,
+        "limit": CORES_QUOTA,
+        "name": name,
+    }
+    return {"value": [usage]}  # without nextLink, as for nodes
+
+
+LOCATIONS = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"
+ROUTES = (
+    Route("PUT", COMPUTE, create, "`ComputeTarget.create`"),
+    Route("PATCH", COMPUTE, change, "`AmlCompute.update`"),
+    Route("GET", COMPUTE, get, "`AmlCompute.wait_for_completion`, `.get_status`"),
+    Route("DELETE", COMPUTE, delete, "`AmlCompute.delete`"),
+    Route("GET", "{ws}/computes", list_all, "`ws.compute_targets`"),
+    Route("POST", COMPUTE + "/listNodes", nodes, "`AmlCompute.list_nodes`"),
+    Route("GET", "/rp/workspaces" + COMPUTE, get, "`ComputeTarget(ws, name)`"),
+    Route("GET", "/rp/workspaces{ws}/computes", list_all, "`ws.compute_targets`"),
+    Route("PUT", "/rp/workspaces" + COMPUTE, create, "`ComputeTarget.create`"),
+    Route("PATCH", "/rp/workspaces" + COMPUTE, change, "`AmlCompute.update`"),
+    Route("DELETE", "/rp/workspaces" + COMPUTE, delete, "`AmlCompute.delete`"),
+    Route("POST", "/rp/workspaces" + COMPUTE + "/listNodes", nodes, "`AmlCompute.list_nodes`"),
+    Route("GET", "/operations/{operation}", operation, "`AmlCompute.wait_for_completion`"),
+    Route("GET", LOCATIONS + "/vmSizes", size_list, "`AmlCompute.supported_vmsizes`"),
+    Route("GET", LOCATIONS + "/usages", usages, "`AmlCompute.list_usages`"),
+)

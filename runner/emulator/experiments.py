@@ -1,0 +1,118 @@
+"""Experiments, and queries over their runs."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+from runner.emulator import records
+from runner.emulator.checking import only_known
+from runner.emulator.filters import matcher
+from runner.emulator.messages import Request, Route, bad_request, page
+from runner.emulator.service import Service
+
+HISTORY = "/history/v1.0{ws}"
+BY_NAME = HISTORY + "/experiments/{experiment}"
+BY_ID = HISTORY + "/experimentids/{experiment_id}"
+NAME = re.compile(r"[a-zA-Z0-9][\w\-]{0,254}")
+QUERY_FIELDS = ("filter", "orderby", "top", "continuationToken", "viewType", "orderByList", "includeTotalCount")
+PAGE_SIZE = 500
+
+
+def get(service: Service, request: Request) -> dict[str, Any]:
+    return records.require_experiment(service, request.parameters)
+
+
+def create(service: Service, request: Request) -> dict[str, Any]:
+    name = request.parameters["experiment"]
+    if not NAME.fullmatch(name):
+        raise bad_request(f"experiment name '{name}' is invalid; letters, digits, '_' and '-', at most 255")
+    records.ensure_experiment(service, name)
+    return get(service, request)
+
+
+def change(service: Service, request: Request) -> dict[str, Any]:
+    """Tags, description, archived or not."""
+    found = records.require_experiment(service, request.parameters)
+    body = only_known(request.object(), ("name", "tags", "description", "archive"), "the body")
+    changes: dict[str, Any] = {"tags": {**found["tags"], **(body.get("tags") or {})}}
+    if body.get("description") is not None:
+        changes["description"] = body["description"]
+    if body.get("archive") is not None:
+        changes["archivedTime"] = "2026-01-01T00:00:00Z" if body["archive"] else None
+    return service.store.put("experiment", "", found["name"], {**found, **changes})
+
+
+def query_experiments(service: Service, request: Request) -> dict[str, Any]:
+    return paged(service.store.all("experiment"), only_known(request.object(), QUERY_FIELDS, "the body"))
+
+
+def list_experiments(service: Service, request: Request) -> dict[str, Any]:
+    return page(service.store.all("experiment"))
+
+
+def query_runs(service: Service, request: Request) -> dict[str, Any]:
+    """The runs of one experiment that pass a filter, newest first unless asked otherwise."""
+    known = records.require_experiment(service, request.parameters)
+    runs = [item for item in service.store.all("run") if item["experimentId"] == known["experimentId"]]
+    body = only_known(request.object(), QUERY_FIELDS, "the body")
+    return paged([records.shown(item, whole=False) for item in reversed(runs)], body)
+
+
+def query_all_runs(service: Service, request: Request) -> dict[str, Any]:
+    body = only_known(request.object(), QUERY_FIELDS, "the body")
+    return paged([records.shown(item, whole=False) for item in reversed(service.store.all("run"))], body)
+
+
+def runs_on_compute(service: Service, request: Request) -> dict[str, Any]:
+    asked = {name.removeprefix("$").lower(): value for name, value in request.query.items()}
+    name = request.parameters["compute"].lower()
+    runs = [item for item in service.store.all("run") if str(item["target"]).lower() == name]
+    body = {"filter": asked.get("filter"), "top": asked.get("top"), "continuationToken": asked.get("continuationtoken")}
+    return paged([records.shown(item, whole=False) for item in reversed(runs)], body)
+
+
+def paged(items: list[dict[str, Any]], body: dict[str, Any]) -> dict[str, Any]:
+    """Filtered, ordered, and cut into pages; a token says where the next one begins."""
+    passes = matcher(body.get("filter"))
+    found = ordered([item for item in items if passes(item)], body.get("orderby"))
+    first = start_of(body.get("continuationToken"))
+    top = min(int(body.get("top") or PAGE_SIZE), PAGE_SIZE)
+    more = first + top < len(found)
+    token = base64.urlsafe_b64encode(str(first + top).encode()).decode() if more else None
+    return {"value": found[first : first + top], "continuationToken": token, "nextLink": None}
+
+
+def ordered(items: list[dict[str, Any]], order: str | None) -> list[dict[str, Any]]:
+    """Runs that have not started come first, as the newest."""
+    if not order or not items:
+        return items
+    field, _, direction = order.partition(" ")
+    spelled = {name.lower(): name for name in items[0]}
+    name = spelled.get(field.lower())
+    if name is None:
+        return items
+    return sorted(items, key=lambda item: (item[name] is None, str(item[name])), reverse=direction.lower() == "desc")
+
+
+def start_of(token: str | None) -> int:
+    try:
+        return int(base64.urlsafe_b64decode(token)) if token else 0
+    except ValueError:
+        raise bad_request("the continuation token is not one of ours") from None
+
+
+ROUTES = (
+    Route("GET", BY_NAME, get, "`Experiment(ws, name)`"),
+    Route("POST", BY_NAME, create, "`Experiment(ws, name)`"),
+    Route("PATCH", BY_NAME, change, "`Experiment.set_tags`, `.archive`"),
+    Route("GET", BY_ID, get, "`Run.get`, `run.experiment` in a job"),
+    Route("PATCH", BY_ID, change, "`Experiment.set_tags` in a job"),
+    Route("GET", HISTORY + "/experiments", list_experiments, "`ws.experiments`"),
+    Route("POST", HISTORY + "/experiments:query", query_experiments, "`Experiment.list`, `ws.experiments`"),
+    Route("POST", BY_NAME + "/runs:query", query_runs, "`Experiment.get_runs`"),
+    Route("POST", BY_ID + "/runs:query", query_runs, "`Experiment.get_runs` in a job"),
+    Route("POST", HISTORY + "/runs:query", query_all_runs, "runs of all experiments"),
+    Route("GET", HISTORY + "/computes/{compute}/runs", runs_on_compute, "`AmlCompute.get_active_runs`"),
+)

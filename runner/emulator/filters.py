@@ -1,0 +1,115 @@
+"""The filters of run queries, in the part of OData that the SDK writes: comparisons, and, or, not, brackets.
+
+Fields: RunId, Status, ParentRunId, StartTimeUtc, ..., `Tags/x`, `Properties/x`.
+Values may stand bare, in "..", in '..', or be null.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from runner.emulator.messages import bad_request
+
+Document = Mapping[str, Any]
+Test = Callable[[Document], bool]
+TOKEN = re.compile(r"""\s*(?:(?P<bracket>[()])|"(?P<double>[^"]*)"|'(?P<single>(?:[^']|'')*)'|(?P<word>[^\s()"']+))""")
+COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "eq": lambda left, right: bool(left == right),
+    "ne": lambda left, right: bool(left != right),
+    "gt": lambda left, right: left is not None and right is not None and left > right,
+    "ge": lambda left, right: left is not None and right is not None and left >= right,
+    "lt": lambda left, right: left is not None and right is not None and left < right,
+    "le": lambda left, right: left is not None and right is not None and left <= right,
+}
+MAPPINGS = {"tags": "tags", "properties": "properties"}
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    text: str
+    quoted: bool
+
+
+def matcher(text: str | None) -> Test:
+    """A function that says whether a document passes. Raises ServiceError (400) for a filter that makes no sense."""
+    if not text or not text.strip():
+        return lambda _: True
+    reader = Reader(tokens(text), text)
+    test = reader.either()
+    if reader.left:
+        raise reader.refuse()
+    return test
+
+
+def tokens(text: str) -> list[Token]:
+    found, at = [], 0
+    while text[at:].strip():
+        match = TOKEN.match(text, at)
+        if match is None:
+            raise bad_request(f"the filter '{text}' cannot be read", "InvalidFilter")
+        bare = match["bracket"] or match["word"]
+        quoted = match["double"] if match["double"] is not None else match["single"]
+        found.append(Token(bare, False) if bare is not None else Token((quoted or "").replace("''", "'"), True))
+        at = match.end()
+    return found
+
+
+@dataclass(slots=True)
+class Reader:
+    """Recursive descent: or < and < not < brackets and comparisons."""
+
+    left: list[Token]
+    text: str
+
+    def either(self) -> Test:
+        tests = [self.both()]
+        while self.takes("or"):
+            tests.append(self.both())
+        return lambda document: any(test(document) for test in tests)
+
+    def both(self) -> Test:
+        tests = [self.one()]
+        while self.takes("and"):
+            tests.append(self.one())
+        return lambda document: all(test(document) for test in tests)
+
+    def one(self) -> Test:
+        if self.takes("not"):
+            negated = self.one()
+            return lambda document: not negated(document)
+        if self.takes("("):
+            inner = self.either()
+            if not self.takes(")"):
+                raise self.refuse()
+            return inner
+        return self.comparison()
+
+    def comparison(self) -> Test:
+        if len(self.left) < 3 or self.left[1].text.lower() not in COMPARISONS:
+            raise self.refuse()
+        field, operator, value = self.left[:3]
+        del self.left[:3]
+        compare = COMPARISONS[operator.text.lower()]
+        wanted = None if value.text.lower() == "null" and not value.quoted else value.text
+        return lambda document: compare(field_of(document, field.text), wanted)
+
+    def takes(self, word: str) -> bool:
+        if self.left and not self.left[0].quoted and self.left[0].text.lower() == word:
+            del self.left[0]
+            return True
+        return False
+
+    def refuse(self) -> Exception:
+        return bad_request(f"the filter '{self.text}' cannot be read", "InvalidFilter")
+
+
+def field_of(document: Document, name: str) -> Any:
+    group, _, key = name.partition("/")
+    if key:
+        return (document.get(MAPPINGS.get(group.lower(), "")) or {}).get(key)
+    spelled = {field.lower(): field for field in document}
+    value = document.get(spelled.get(name.lower(), ""))
+    return value if value is None or isinstance(value, str) else str(value)

@@ -1,0 +1,69 @@
+"""A run configuration's nodes and processes, as Azure reads them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from runner.emulator.checking import whole_number
+from runner.emulator.messages import bad_request
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    kind: str
+    nodes: int
+    per_node: int
+
+    @property
+    def size(self) -> int:
+        return self.nodes * self.per_node
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def layout(configuration: Mapping[str, Any]) -> Layout:
+    """Raises ServiceError (400) for a framework, a communicator or numbers that cannot work."""
+    framework = str(configuration.get("framework") or "Python").lower()
+    communicator = str(configuration.get("communicator") or "None").lower()
+    read = READERS.get((framework, communicator))
+    if read is None:
+        raise bad_request(
+            f"framework '{framework}' with communicator '{communicator}' is not supported by the emulator"
+        )
+    nodes = whole_number(configuration.get("nodeCount") or 1, "nodeCount")
+    return read(configuration, nodes)
+
+
+def single(configuration: Mapping[str, Any], nodes: int) -> Layout:
+    if nodes != 1:
+        raise bad_request(f"nodeCount is {nodes}, and nothing says how the nodes work together; use MPI or PyTorch")
+    return Layout("none", 1, 1)
+
+
+def mpi(configuration: Mapping[str, Any], nodes: int) -> Layout:
+    section = configuration.get("mpi") or {}
+    return Layout("mpi", nodes, whole_number(section.get("processCountPerNode") or 1, "mpi.processCountPerNode"))
+
+
+def pytorch(configuration: Mapping[str, Any], nodes: int) -> Layout:
+    """`processCount` is the total; without it every node gets one process."""
+    total = (configuration.get("pytorch") or {}).get("processCount")
+    if total is None:
+        return Layout("pytorch", nodes, 1)
+    total = whole_number(total, "pytorch.processCount")
+    if total % nodes:
+        raise bad_request(f"pytorch.processCount {total} is the total and does not divide by {nodes} nodes")
+    return Layout("pytorch", nodes, total // nodes)
+
+
+# The SDK writes IntelMpi for MpiConfiguration, and nccl or gloo for PyTorchConfiguration.
+READERS: Mapping[tuple[str, str], Callable[[Mapping[str, Any], int], Layout]] = {
+    ("python", "none"): single,
+    ("python", "intelmpi"): mpi,
+    ("python", "openmpi"): mpi,
+    ("pytorch", "nccl"): pytorch,
+    ("pytorch", "gloo"): pytorch,
+}

@@ -1,0 +1,89 @@
+"""Metrics: rows as they arrive, listed by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runner.emulator import records
+from runner.emulator.checking import only_known
+from runner.emulator.messages import Request, Response, Route, bad_request, not_found, page
+from runner.emulator.service import Service
+
+METRICS = "/metric/v2.0{ws}/runs/{run}"
+VALUE_FIELDS = ("name", "columns", "value", "properties", "dataContainerId", "namespace", "standardSchemaId")
+
+
+def write(service: Service, request: Request) -> dict[str, Any]:
+    """POST batch: several metrics, some rows of each. The same row sent twice is kept once."""
+    run = records.require_run(service, request.parameters["run"])["runId"]
+    body = only_known(request.object(), ("values", "reportErrors"), "the body")
+    with service.store.transaction():
+        for item in body.get("values") or []:
+            metric = only_known(item, VALUE_FIELDS, "a metric")
+            known = service.store.get("metric", run, metric["name"]) or {"name": metric["name"], "columns": {}}
+            columns = {**known["columns"], **(metric.get("columns") or {})}
+            kept = {"columns": columns, "properties": metric.get("properties") or known.get("properties")}
+            service.store.put("metric", run, metric["name"], {**known, **kept})
+            for row in metric.get("value") or []:
+                if not isinstance(row, dict) or "metricId" not in row:
+                    raise bad_request("a row of a metric has no metricId")
+                service.store.put("row", f"{run}/{metric['name']}", row["metricId"], row)
+    return {"errors": []}
+
+
+def wait(service: Service, request: Request) -> dict[str, Any]:
+    """Rows can be read as soon as they are written: there is nothing to wait for."""
+    return {}
+
+
+def names(service: Service, request: Request) -> dict[str, Any]:
+    run = records.require_run(service, request.parameters["run"])["runId"]
+    return page(
+        [
+            {"metricKey": {"name": metric["name"]}, "columns": metric["columns"], "properties": metric["properties"]}
+            for metric in service.store.all("metric", run)
+        ]
+    )
+
+
+def rows(service: Service, request: Request) -> dict[str, Any]:
+    """POST full: all rows of one metric."""
+    run = records.require_run(service, request.parameters["run"])["runId"]
+    name = request.object().get("metricName")
+    metric = service.store.get("metric", run, str(name))
+    if metric is None:
+        raise not_found(f"run '{run}' has no metric '{name}'", "MetricNotFound")
+    # The SDK sends several batches at once, and they may overtake each other.
+    values = sorted(service.store.all("row", f"{run}/{name}"), key=moment)
+    return {**metric, "runId": run, "value": values, "continuationToken": None, "nextLink": None}
+
+
+def moment(row: dict[str, Any]) -> tuple[str, str]:
+    """When a row was made. The SDK leaves zeros at the end of the fraction out, so the texts do not compare."""
+    whole, _, fraction = str(row.get("createdUtc")).rstrip("Z").partition(".")
+    return whole, fraction.ljust(7, "0")
+
+
+def wait_in_history(service: Service, request: Request) -> Response:
+    records.require_run(service, request.parameters["run"])
+    return Response({})
+
+
+ROUTES = (
+    Route("POST", METRICS + "/batch", write, "`run.log`, `.log_list`, `.log_row`, `.log_table`, `.log_image`"),
+    Route("POST", METRICS + "/list", names, "`run.get_metrics`"),
+    Route("POST", METRICS + "/full", rows, "`run.get_metrics`"),
+    Route("GET", METRICS + "/metricsingest/wait", wait, "`run.flush`, the end of a job"),
+    Route(
+        "GET",
+        "/history/v1.0{ws}/experiments/{experiment}/runs/{run}/metricsingest/wait",
+        wait_in_history,
+        "`run.flush`, `.complete`",
+    ),
+    Route(
+        "GET",
+        "/history/v1.0{ws}/experimentids/{experiment_id}/runs/{run}/metricsingest/wait",
+        wait_in_history,
+        "`run.flush`, `.complete` in a job",
+    ),
+)

@@ -1,0 +1,176 @@
+"""The model registry: assets (which artifacts) and models (a name and a version over an asset)."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import Any
+
+from runner.emulator import artifacts
+from runner.emulator.checking import only_known
+from runner.emulator.messages import Request, Response, Route, bad_request, not_found, now
+from runner.emulator.service import Service
+
+REGISTRY = "/modelmanagement/v1.0{ws}"
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9\-._]{0,254}")
+ASSET_FIELDS = (
+    "id",
+    "name",
+    "type",
+    "description",
+    "artifacts",
+    "kvTags",
+    "properties",
+    "runid",
+    "meta",
+    "createdTime",
+)
+MODEL_FIELDS = (
+    "id",
+    "name",
+    "framework",
+    "frameworkVersion",
+    "version",
+    "datasets",
+    "url",
+    "mimeType",
+    "description",
+    "createdTime",
+    "modifiedTime",
+    "unpack",
+    "parentModelId",
+    "runId",
+    "experimentName",
+    "kvTags",
+    "tags",
+    "properties",
+    "derivedModelIds",
+    "sampleInputData",
+    "sampleOutputData",
+    "resourceRequirements",
+    "createdBy",
+    "inferenceSchema",
+    "modelFormat",
+    "stage",
+)
+
+
+def create_asset(service: Service, request: Request) -> dict[str, Any]:
+    """An asset names artifacts that must be there."""
+    body = only_known(request.object(), ASSET_FIELDS, "the asset")
+    for item in body.get("artifacts") or []:
+        name = item.get("prefix") or item.get("id") or ""
+        origin, _, rest = name.partition("/")
+        container, _, path = rest.partition("/")
+        if not artifacts.listed(service, container, path):
+            raise bad_request(f"there is no artifact at '{origin}/{container}/{path}'")
+    identifier = uuid.uuid4().hex
+    return service.store.put("asset", "", identifier, {**body, "id": identifier, "createdTime": now()})
+
+
+def get_asset(service: Service, request: Request) -> dict[str, Any]:
+    return require(service, "asset", request.parameters["asset"])
+
+
+def require(service: Service, kind: str, key: str) -> dict[str, Any]:
+    found = service.store.get(kind, "", key)
+    if found is None:
+        raise not_found(f"{kind} '{key}' does not exist", f"{kind.capitalize()}NotFound")
+    return found
+
+
+def list_assets(service: Service, request: Request) -> dict[str, Any]:
+    run = request.query.get("runId")
+    found = [asset for asset in service.store.all("asset") if run in (None, asset.get("runid"))]
+    return {"value": found, "nextLink": None}
+
+
+def create(service: Service, request: Request) -> dict[str, Any]:
+    """The next version of a name."""
+    body = only_known(request.object(), MODEL_FIELDS, "the model")
+    name = body.get("name")
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise bad_request(f"model name '{name}' is invalid; letters, digits, '-', '.' and '_', at most 255")
+    asset = str(body.get("url", "")).removeprefix("aml://asset/")
+    require(service, "asset", asset)
+    with service.store.transaction():
+        known = [model for model in service.store.all("model") if model["name"] == name]
+        version = 1 + max((model["version"] for model in known), default=0)
+        document = {
+            **dict.fromkeys(MODEL_FIELDS),
+            **body,
+            "id": f"{name}:{version}",
+            "version": version,
+            "createdTime": now(),
+            "modifiedTime": now(),
+            "kvTags": body.get("kvTags") or {},
+            "properties": body.get("properties") or {},
+            "datasets": body.get("datasets") or [],
+            "derivedModelIds": [],
+        }
+        return service.store.put("model", "", document["id"], document)
+
+
+def get(service: Service, request: Request) -> dict[str, Any]:
+    return require(service, "model", request.parameters["model"])
+
+
+def list_all(service: Service, request: Request) -> dict[str, Any]:
+    """Newest first, by name, run, framework, tags and properties."""
+    asked = {name.lower(): value for name, value in request.query.items()}
+    found = [model for model in reversed(service.store.all("model")) if passes(model, asked)]
+    count = int(asked.get("count") or 0)
+    return {"value": found[:count] if count else found, "nextLink": None}
+
+
+def passes(model: dict[str, Any], asked: dict[str, str]) -> bool:
+    plain = {"name": "name", "runid": "runId", "framework": "framework", "version": "version"}
+    for parameter, field in plain.items():
+        if parameter in asked and str(model[field]) != asked[parameter]:
+            return False
+    pairs = {"tag": "kvTags", "tags": "kvTags", "properties": "properties"}
+    return all(holds(model[field], asked[parameter]) for parameter, field in pairs.items() if asked.get(parameter))
+
+
+def holds(pairs: dict[str, str], asked: str) -> bool:
+    """`asked` is `name` or `name=value`, several of them divided by commas."""
+    for item in asked.split(","):
+        name, equals, value = item.partition("=")
+        if name not in pairs or (equals and pairs[name] != value):
+            return False
+    return True
+
+
+def change(service: Service, request: Request) -> dict[str, Any]:
+    """A JSON patch: tags, properties, description."""
+    with service.store.transaction():
+        model = get(service, request)
+        for step in request.json() if request.body else []:
+            field, _, key = str(step.get("path", "")).strip("/").partition("/")
+            if step.get("op") not in ("add", "replace", "remove") or field not in MODEL_FIELDS:
+                raise bad_request(f"cannot apply '{step}' to a model")
+            if step["op"] == "remove":
+                (model[field] or {}).pop(key, None)
+            elif key:
+                model[field] = {**(model[field] or {}), key: step["value"]}
+            else:
+                model[field] = step["value"]
+        return service.store.put("model", "", model["id"], {**model, "modifiedTime": now()})
+
+
+def delete(service: Service, request: Request) -> Response:
+    get(service, request)
+    service.store.delete("model", "", request.parameters["model"])
+    return Response()
+
+
+ROUTES = (
+    Route("POST", REGISTRY + "/assets", create_asset, "`run.register_model`, `Model.register`"),
+    Route("GET", REGISTRY + "/assets", list_assets, "assets of a run"),
+    Route("GET", REGISTRY + "/assets/{asset}", get_asset, "`Model.download`"),
+    Route("POST", REGISTRY + "/models", create, "`run.register_model`, `Model.register`"),
+    Route("GET", REGISTRY + "/models", list_all, "`Model.list`, `Model(ws, name)`"),
+    Route("GET", REGISTRY + "/models/{model}", get, "`Model(ws, id=)`"),
+    Route("PATCH", REGISTRY + "/models/{model}", change, "`Model.update`, `.add_tags`"),
+    Route("DELETE", REGISTRY + "/models/{model}", delete, "`Model.delete`"),
+)

@@ -1,0 +1,159 @@
+"""The run history's documents: experiments and runs, and how they change."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from runner.emulator.messages import bad_request, not_found, now
+from runner.emulator.service import Service
+from runner.emulator.store import safe_name
+
+FINAL = frozenset({"Completed", "Failed", "Canceled"})
+SCRIPT_RUN = "azureml.scriptrun"
+INTERACTIVE = "azureml.interactive"
+# Fields of a run that a client may write, and those that are merged rather than replaced.
+WRITABLE = ("name", "displayName", "description", "hidden", "status", "target", "startTimeUtc", "endTimeUtc")
+MERGED = ("tags", "properties")
+RUN_FIELDS = (
+    *WRITABLE,
+    *MERGED,
+    "runId",
+    "parentRunId",
+    "runType",
+    "runTypeV2",
+    "scriptName",
+    "dataContainerId",
+    "runDefinition",
+    "createdUtc",
+    "createdFrom",
+    "cancelUri",
+    "completeUri",
+    "diagnosticsUri",
+    "inputDatasets",
+    "outputDatasets",
+    "primaryMetricName",
+    "experimentId",
+    "heartbeatEnabled",
+    "options",
+    "queueingInfo",
+)
+
+Document = dict[str, Any]
+
+
+def experiment(service: Service, name: str) -> Document | None:
+    return service.store.get("experiment", "", name)
+
+
+def require_experiment(service: Service, parameters: Mapping[str, str]) -> Document:
+    """The experiment that a path names, by name or by id."""
+    if "experiment" in parameters:
+        found = experiment(service, parameters["experiment"])
+    else:
+        wanted = parameters["experiment_id"]
+        found = next((item for item in service.store.all("experiment") if item["experimentId"] == wanted), None)
+    if found is None:
+        asked = parameters.get("experiment") or parameters.get("experiment_id")
+        raise not_found(f"experiment '{asked}' does not exist", "ExperimentNotFound")
+    return found
+
+
+def ensure_experiment(service: Service, name: str) -> Document:
+    with service.store.transaction():
+        found = experiment(service, name)
+        if found is None:
+            found = {"experimentId": str(uuid.uuid4()), "name": name, "description": None, "createdUtc": now()}
+            service.store.put("experiment", "", name, {**found, "archivedTime": None, "tags": {}})
+        return found
+
+
+def run(service: Service, run_id: str) -> Document | None:
+    return service.store.get("run", "", run_id)
+
+
+def require_run(service: Service, run_id: str) -> Document:
+    found = run(service, run_id)
+    if found is None:
+        raise not_found(f"run '{run_id}' does not exist", "RunNotFound")
+    return found
+
+
+def create_run(service: Service, run_id: str, experiment_name: str, fields: Mapping[str, Any]) -> Document:
+    """A new run, with Azure's defaults and `fields` over them. Raises ServiceError (400) for an impossible id."""
+    try:
+        safe_name(run_id)
+    except ValueError:
+        raise bad_request(f"run id '{run_id}' is invalid") from None
+    known = ensure_experiment(service, experiment_name)
+    parent = fields.get("parentRunId")
+    root = require_run(service, parent)["rootRunId"] if parent else run_id
+    cancel = f"/execution/v1.0{service.scope()}/experiments/{experiment_name}/runId/{run_id}/cancel"
+    document: Document = {
+        "runId": run_id,
+        "runUuid": str(uuid.uuid4()),
+        "runNumber": service.store.count("run") + 1,
+        "rootRunId": root,
+        "parentRunId": None,
+        "experimentId": known["experimentId"],
+        "experimentName": experiment_name,
+        "dataContainerId": f"dcid.{run_id}",
+        "createdUtc": now(),
+        "startTimeUtc": None,
+        "endTimeUtc": None,
+        "status": "NotStarted",
+        "runType": INTERACTIVE,
+        "target": None,
+        "name": None,
+        "displayName": run_id,
+        "description": None,
+        "hidden": False,
+        "properties": {},
+        "tags": {},
+        "error": None,
+        "warnings": None,
+        "cancelUri": service.origin + cancel,
+        "createdBy": {"userObjectId": "0", "userTenantId": "0", "userName": "emulator"},
+        "runDefinition": None,
+    }
+    return service.store.put("run", "", run_id, {**document, **fields})
+
+
+def merged(found: Document, body: Mapping[str, Any]) -> Document:
+    """A run with what a client sent: texts replaced, tags and properties merged."""
+    changes = {key: body[key] for key in WRITABLE if body.get(key) is not None}
+    for key in MERGED:
+        changes[key] = {**found[key], **{name: as_text(value) for name, value in (body.get(key) or {}).items()}}
+    return {**found, **changes}
+
+
+def as_text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def change_run(service: Service, run_id: str, **fields: Any) -> Document:
+    """Set fields of a run. A run that has ended keeps its status."""
+    with service.store.transaction():
+        found = require_run(service, run_id)
+        if found["status"] in FINAL:
+            fields.pop("status", None)
+        return service.store.put("run", "", run_id, {**found, **fields})
+
+
+def set_status(service: Service, run_id: str, status: str, **fields: Any) -> Document:
+    """Move a run on, with the times that go with it. Nothing happens to a run that has ended."""
+    with service.store.transaction():
+        found = require_run(service, run_id)
+        if found["status"] in FINAL:
+            return found
+        times = {"startTimeUtc": found["startTimeUtc"] or now()} if status == "Running" else {}
+        if status in FINAL:
+            times = {"endTimeUtc": now()}
+        return service.store.put("run", "", run_id, {**found, "status": status, **times, **fields})
+
+
+def shown(document: Document, *, whole: bool = True) -> Document:
+    """A run as the history answers; lists leave out the definition, which is most of its bytes."""
+    hidden = {"experimentName", "snapshotId", *(() if whole else ("runDefinition",))}
+    return {key: value for key, value in document.items() if key not in hidden}

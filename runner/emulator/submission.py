@@ -1,0 +1,142 @@
+"""Submission: checks a run configuration as the service does, makes the run, and hands it to the engine."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Any
+
+from runner.emulator import environments, records, snapshots
+from runner.emulator.checking import only_known, text_pairs, whole_number
+from runner.emulator.layouts import layout
+from runner.emulator.messages import Request, Route, ServiceError, bad_request
+from runner.emulator.service import Service
+
+BODY_FIELDS = ("TargetDetails", "Configuration", "TelemetryValues", "SnapshotId", "ParentRunId", "RunType", "Tags")
+FIELDS = (
+    "script",
+    "arguments",
+    "target",
+    "framework",
+    "communicator",
+    "maxRunDurationSeconds",
+    "nodeCount",
+    "priority",
+    "environment",
+    "history",
+    "spark",
+    "docker",
+    "hdi",
+    "tensorflow",
+    "mpi",
+    "pytorch",
+    "paralleltask",
+    "dataReferences",
+    "data",
+    "datacaches",
+    "outputData",
+    "sourceDirectoryDataStore",
+    "amlcompute",
+    "autoClusterComputeSpecification",
+    "kubernetescompute",
+    "credentialPassthrough",
+    "command",
+    "environmentVariables",
+    "applicationEndpoints",
+    "autoPrepareEnvironment",
+)
+# What this emulator cannot do must not be dropped in silence.
+NOT_YET = ("dataReferences", "data", "datacaches", "outputData", "applicationEndpoints", "sourceDirectoryDataStore")
+MAX_SECONDS = 30 * 24 * 3600
+
+
+def submit(service: Service, request: Request) -> dict[str, str]:
+    """Idempotent by run id: the same id again is the same run, and starts nothing."""
+    body = only_known(request.object(), BODY_FIELDS, "the body")
+    name = request.parameters["experiment"]
+    run_id = request.query.get("runId") or f"{name}_{int(time.time())}_{uuid.uuid4().hex[:8]}"
+    with service.store.transaction():
+        if records.run(service, run_id) is not None:
+            return {"runId": run_id}
+        configuration = checked(service, only_known(body.get("Configuration") or {}, FIELDS, "Configuration"))
+        snapshot = body.get("SnapshotId")
+        if snapshot is not None and not snapshots.has(service, snapshot):
+            raise bad_request(f"snapshot '{snapshot}' does not exist")
+        properties = {"_azureml.ComputeTargetType": "amlctrain", "ContentSnapshotId": snapshot or ""}
+        git = snapshots.require(service, snapshot)["properties"] if snapshot else {}
+        records.create_run(
+            service,
+            run_id,
+            name,
+            {
+                "runType": records.SCRIPT_RUN,
+                "parentRunId": body.get("ParentRunId"),
+                "target": configuration["target"],
+                "scriptName": configuration.get("script"),
+                "runDefinition": configuration,
+                "snapshotId": snapshot,
+                "properties": {**text_pairs(git, "Properties"), **properties},
+                "tags": text_pairs(body.get("Tags"), "Tags"),
+            },
+        )
+    service.engine.submit(run_id)
+    return {"runId": run_id}
+
+
+def checked(service: Service, configuration: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with what the service fills in. Raises ServiceError (400)."""
+    target = str(configuration.get("target") or "")
+    cluster = service.store.get("compute", "", target.lower())
+    if cluster is None:
+        raise bad_request(f"compute target '{target}' does not exist in this workspace", "ComputeNotFound")
+    for field in NOT_YET:
+        if configuration.get(field):
+            raise bad_request(f"'{field}' is not supported by the emulator yet")
+    asked, most = layout(configuration), cluster["scale"]["maxNodeCount"]
+    if asked.nodes > most:
+        raise bad_request(f"the run needs {asked.nodes} nodes, and compute '{target}' has at most {most}")
+    check_program(configuration)
+    seconds = configuration.get("maxRunDurationSeconds")
+    if seconds is not None and whole_number(seconds, "maxRunDurationSeconds") > MAX_SECONDS:
+        raise bad_request(f"maxRunDurationSeconds {seconds} is more than {MAX_SECONDS}")
+    environment = resolved(service, configuration.get("environment") or {})
+    return {**configuration, "target": cluster["name"], "environment": environment, "layout": asked.as_json()}
+
+
+def check_program(configuration: dict[str, Any]) -> None:
+    script, command = configuration.get("script"), configuration.get("command")
+    if bool(script) == bool(command):
+        raise bad_request("a run has a script or a command, exactly one of them")
+    for argument in configuration.get("arguments") or []:
+        if not isinstance(argument, str | int | float):
+            raise bad_request(f"argument '{argument}' is neither text nor a number")
+
+
+def resolved(service: Service, environment: dict[str, Any]) -> dict[str, Any]:
+    """The environment as registered. One without a version is registered, as Azure does with what it has never seen."""
+    name, version = environment.get("name"), environment.get("version")
+    if not name:
+        raise bad_request("the run has no environment")
+    known = environments.versions_of(service, name)
+    try:
+        if version is not None or name.lower().startswith(environments.RESERVED):
+            return {**environments.find(service, name, version)}
+    except ServiceError as error:
+        raise bad_request(error.message, error.code) from None
+    wanted = {key: environment.get(key) for key in environments.FIELDS if key not in ("name", "version", "assetId")}
+    for found in known:
+        if environments.fingerprint(found) == environments.fingerprint(wanted):
+            return found
+    number = str(environments.next_number(known))
+    document = {**wanted, "name": name, "version": number, "assetId": f"azureml:{name}:{number}"}
+    return service.store.put("environment", name, number, document)
+
+
+ROUTES = (
+    Route(
+        "POST",
+        "/execution/v1.0{ws}/experiments/{experiment}/snapshotrun",
+        submit,
+        "`Experiment.submit(ScriptRunConfig)`",
+    ),
+)
