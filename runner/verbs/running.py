@@ -61,7 +61,9 @@ def attached(target: Target, runs: list[Run], args: argparse.Namespace, project:
         return follow(target, runs, reporter(len(runs), quiet=args.quiet, stream=stream), hide=hide)
     except KeyboardInterrupt:
         if runs[0].target != "local":
-            raise StoppedError(f"stopped following; go on with 'amlrun watch {runs[0].id}'") from None
+            name = runs[0].id
+            hint = f"'amlrun watch {name}' goes on, 'amlrun cancel {name}' stops it"
+            raise StoppedError(f"stopped following; {hint}") from None
         stop(target, runs)
         raise StoppedError(f"canceled {', '.join(item.id for item in runs)}") from None
 
