@@ -44,7 +44,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.train: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train]'
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi]'
 	touch $@
 
 # A machine that submits has the SDK and no torch; jobs run in the interpreter of $(VENV).
