@@ -24,6 +24,7 @@ def test_small_cnn_gives_the_same_to_an_image_whatever_else_is_in_the_batch(data
     assert torch.allclose(model(images)[:1], model(images[:1]), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "squeezenet1_1"])
 def test_torchvisions_models_come_by_name_with_our_number_of_classes(data, tmp_path, name):
     model = build_model({"_target_": f"torchvision.models.{name}", "weights": None}, data, tmp_path)

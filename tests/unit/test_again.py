@@ -13,6 +13,8 @@ from runner import history
 from runner.spec import Plan
 from tests.conftest import Cli, commit, write
 
+pytestmark = pytest.mark.slow  # a real run each
+
 # Counts its attempts in ./outputs, as a training counts steps in its checkpoints; fails until the third.
 COUNTER = """
 import pathlib, sys

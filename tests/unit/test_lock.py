@@ -6,13 +6,14 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from runner import history
 from runner.lock import read_lock, unlocked
-from tests.conftest import FIXED_GIT, Cli, commit, write
+from tests.conftest import Cli, commit, write
+
+pytestmark = pytest.mark.slow  # a real run each
 
 SCRIPT = "import sys, pathlib\nprint('version ONE', *sys.argv[1:])\npathlib.Path('outputs').mkdir(exist_ok=True)\n"
 ARGS = ("code.script=main.py", "code.arguments=[--lr,0.1]")
@@ -167,11 +168,3 @@ def test_a_script_that_an_ignore_file_keeps_here_is_said_before_anything_is_sent
     assert "left out by 'outputs/' (always left out)" in cli(bare, "run", "code.script=outputs/main.py").err
     write(bare, {"main.py": SCRIPT})
     assert cli(bare, "run", "-q", "code.script=./main.py").code == 0
-
-
-def as_json(cli: Cli, project: Path, *argv: str) -> Any:
-    return json.loads(output(cli, project, *argv))
-
-
-def test_git_settings_of_tests_are_fixed() -> None:
-    assert FIXED_GIT["GIT_AUTHOR_DATE"] == FIXED_GIT["GIT_COMMITTER_DATE"]
