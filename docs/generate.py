@@ -74,7 +74,10 @@ def table(schema: Mapping[str, Any], skip: tuple[str, ...] = ()) -> str:
 
 
 def properties(schema: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name, item in schema.get("properties", {}).items():
+    """Every key with its schema. A group's keys are in `$defs/partial`, of which its top level is a stricter form."""
+    keys = {**schema.get("$defs", {}).get("partial", {}).get("properties", {})}
+    keys |= {name: item for name, item in schema.get("properties", {}).items() if "description" in item}
+    for name, item in keys.items():
         yield f"{prefix}{name}", item
         yield from properties(item, f"{prefix}{name}.")
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.conftest import ROOT, Cli, write
 from tests.recipes import steps
@@ -37,6 +38,17 @@ def test_links_lead_somewhere(page: Path) -> None:
 def test_generated_pages_are_what_the_code_says() -> None:
     done = subprocess.run([sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.check
+def test_the_page_of_keys_has_every_key_of_every_group() -> None:
+    page = (ROOT / "docs" / "config.md").read_text()
+    for path in sorted((ROOT / "configs").glob("*/*.yaml")):
+        if path.parent.name not in ("experiment", "sweep"):
+            keys = [key for key in yaml.safe_load(path.read_text()) if key != "defaults"]
+            section = page.partition(f"## {path.parent.name}\n")[2].partition("\n## ")[0]
+            described = path.parent.name in ("data", "model", "optimizer")  # any argument of the target
+            assert [key for key in keys if f"`{key}`" not in section and not described] == [], path
 
 
 @pytest.mark.check
