@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import jsonschema
+
+from runner.resources import packaged
 from tests.conftest import Cli, commit, write
 
 SCRIPT = """
@@ -14,6 +18,10 @@ pathlib.Path("outputs").mkdir(exist_ok=True)
 pathlib.Path("outputs/model.txt").write_text("weights")
 pathlib.Path("outputs/metrics.jsonl").write_text(json.dumps({"epoch": 1, "test_accuracy": 0.5}) + "\\n")
 """
+
+
+def schema(name: str) -> Any:
+    return json.loads((packaged("schemas") / f"{name}.schema.json").read_text())
 
 
 def test_a_script_from_submission_to_download(cli: Cli, bare: Path) -> None:
@@ -35,10 +43,12 @@ def test_a_script_from_submission_to_download(cli: Cli, bare: Path) -> None:
     assert [Path(path).read_text() for path in record["logs"]] == ["hello --name a b\n"]
     assert (Path(record["outputs"]) / "model.txt").read_text() == "weights"
     assert record["files"] == ["metrics.jsonl", "model.txt"]
-    assert {"id", "url", "config", "overrides"} <= set(record)
+    jsonschema.validate(record, schema("show"))
 
     run_id = record["id"]
-    assert [row["id"] for row in json.loads(cli(bare, "list", "--json").out)["runs"]] == [run_id]
+    listed = json.loads(cli(bare, "list", "--json").out)
+    jsonschema.validate(listed, schema("list"))
+    assert [row["id"] for row in listed["runs"]] == [run_id]
     assert run_id in cli(bare, "list").out
     assert run_id not in cli(bare, "list", "--state", "failed").out
     assert cli(bare, "logs", run_id[:12]).out == "hello --name a b\n"
@@ -61,7 +71,9 @@ def test_a_failing_script_is_exit_5_with_its_traceback(cli: Cli, bare: Path) -> 
     shown = cli(bare, "show")
     assert shown.code == 0
     assert "ValueError: boom" in shown.out
-    assert json.loads(cli(bare, "show", "--json").out)["failure"]["rank"] == 0
+    record = json.loads(cli(bare, "show", "--json").out)
+    jsonschema.validate(record, schema("show"))
+    assert record["failure"]["rank"] == 0
 
 
 def test_run_json_is_the_record_alone(cli: Cli, bare: Path) -> None:
