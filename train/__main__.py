@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from train.errors import TrainError
 from train.job import Submitted, refuse_another, take_job
-from train.process import find_process, leave
+from train.process import find_process, finish, leave
 
 _job: list[Submitted | None] = [None]
 
@@ -30,6 +30,7 @@ def main(config: DictConfig) -> None:
         from train.loop import train  # torch takes seconds: not for --help, nor to refuse a configuration
 
         train(values, process)
+        finish(process)
     except TrainError as error:
         leave(_told(error))
     except Exception:  # noqa: BLE001 - printed whole, which is what a diagnosis needs; Hydra would shorten it

@@ -111,6 +111,20 @@ def leave(code: int) -> NoReturn:
     distributed = sys.modules.get("torch.distributed")
     if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
         sys.exit(code)
+    _end_now(code)
+
+
+def finish(process: Process) -> None:
+    """End a rank whose work is done and written, if there are others.
+
+    The interpreter's shutdown is left out: threads of torch's process groups can abort it ("terminate called without
+    an active exception", seen with torch 2.13 and two agents), and a run that went well would count as failed.
+    """
+    if process.world_size > 1:
+        _end_now(0)
+
+
+def _end_now(code: int) -> NoReturn:
     for worker in multiprocessing.active_children():
         worker.kill()
     sys.stdout.flush()
