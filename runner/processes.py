@@ -1,7 +1,7 @@
 """Start the processes of one run on this machine, stop all when one fails, and leave none behind.
 
 Knows nothing of plans, targets or Azure: it takes commands and folders. A run's processes are found again by the
-variable AMLRUN_RUN_ID in their environment, so that whatever a script has started, however detached, ends with the run.
+variable AMLRUN_MARK in their environment, so that whatever a script has started, however detached, ends with the run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from runner.spec import Machine
 if TYPE_CHECKING:
     import psutil
 
-RUN_ID = "AMLRUN_RUN_ID"
+MARK = "AMLRUN_MARK"
 # How long processes have between SIGTERM and SIGKILL: enough to write a checkpoint.
 GRACE_SECONDS = 10.0
 # Processes which a script that has ended by itself left behind are nobody's any more: they get less.
@@ -118,14 +118,14 @@ def free_port() -> int:
 def start(commands: Sequence[Command], mark: str, ranks: Path | None = None, grace: float = GRACE_SECONDS) -> Group:
     """Start all launchers of one run; each dies with the thread that called this.
 
-    `mark` is the run id that is in every command's environment as AMLRUN_RUN_ID. `ranks` is where
-    `rank_process` writes its records, if the commands use it. Raises OSError if a launcher cannot be started (none is
-    left running then).
+    `mark` tells this run from every other on the machine; it is put into the commands' environment as AMLRUN_MARK.
+    `ranks` is where `rank_process` writes its records, if the commands use it. Raises OSError if a launcher cannot be
+    started (none is left running then).
     """
     group = Group(mark, ranks, grace)
     try:
         for command in commands:
-            group.launchers.append(start_one(command))
+            group.launchers.append(start_one(command, mark))
     except OSError:
         kill(mark)
         for launcher in group.launchers:
@@ -136,12 +136,12 @@ def start(commands: Sequence[Command], mark: str, ranks: Path | None = None, gra
     return group
 
 
-def start_one(command: Command) -> subprocess.Popen[bytes]:
+def start_one(command: Command, mark: str) -> subprocess.Popen[bytes]:
     with command.log.open("ab") as log:
         return subprocess.Popen(
             command.argv,
             cwd=command.cwd,
-            env=command.environment,
+            env={**command.environment, MARK: mark},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -306,7 +306,7 @@ def marked(mark: str) -> Iterator[psutil.Process]:
 
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(RUN_ID) == mark:
+            if process.environ().get(MARK) == mark:
                 yield process
 
 

@@ -22,6 +22,10 @@ from runner.errors import Place, Problem
 TRAINING_KEYS = ("code", "data", "model", "optimizer", "schedule", "seed", "trainer")
 
 
+# The variable in which every rank, on every target, finds the id of its run.
+RUN_ID_VARIABLE = "AMLRUN_RUN_ID"
+
+
 def digest(value: Any) -> str:
     """sha256 (hex) of canonical JSON: sorted keys, no spaces, UTF-8."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

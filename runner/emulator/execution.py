@@ -255,11 +255,10 @@ class LocalEngine:
 
 
 def azure_variables(service: Service, job: Job) -> dict[str, str]:
-    """What makes `Run.get_context()` work, and what processes are found again by."""
+    """What makes `Run.get_context()` work."""
     run = records.require_run(service, job.id)
     own = service.workspace()["names"][0]
     return {
-        processes.RUN_ID: mark(service, job),
         "PYTHONUNBUFFERED": "1",
         "AZUREML_RUN_ID": job.id,
         "AZUREML_ROOT_RUN_ID": run["rootRunId"],

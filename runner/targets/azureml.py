@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import history, processes
+from runner import history
 from runner.errors import Problem, TargetError
-from runner.spec import Layout, Log, Plan, Run, State, digest
+from runner.spec import RUN_ID_VARIABLE, Layout, Log, Plan, Run, State, digest
 
 if TYPE_CHECKING:
     from runner.targets.azureml_workspace import Service
@@ -76,7 +76,7 @@ def script_run_config(plan: Plan) -> dict[str, Any]:
 
 def variables(plan: Plan) -> dict[str, str]:
     """What every rank finds in its environment, as in a run here."""
-    return {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **plan.environment, processes.RUN_ID: plan.id}
+    return {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **plan.environment, RUN_ID_VARIABLE: plan.id}
 
 
 def environment(plan: Plan) -> dict[str, Any]:

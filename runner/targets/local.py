@@ -17,7 +17,7 @@ from typing import Any
 from runner import distribution, history, processes
 from runner.errors import Problem, TargetError
 from runner.history import RunFiles
-from runner.spec import Failure, Log, Plan, Run, State
+from runner.spec import RUN_ID_VARIABLE, Failure, Log, Plan, Run, State
 from runner.targets.local_checks import check
 
 INPUT = "input:"
@@ -137,7 +137,7 @@ def variables(plan: Plan) -> dict[str, str]:
     ours = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}
     inputs = {f"AMLRUN_INPUT_{name}": str(path) for name, path in input_paths(plan).items()}
     loopback = {"GLOO_SOCKET_IFNAME": "lo"} if plan.layout.world_size > 1 and sys.platform == "linux" else {}
-    return {**ours, **loopback, **inputs, **plan.environment, processes.RUN_ID: plan.id}
+    return {**ours, **loopback, **inputs, **plan.environment, RUN_ID_VARIABLE: plan.id}
 
 
 def environment(plan: Plan, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -88,9 +88,7 @@ def test_a_failing_bash_line_fails_the_run(bench: Bench) -> None:
 
 def test_variables_reach_the_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "7")  # of a launcher above us: not about this run
-    # The emulator marks its processes by run and workspace: `ID@WORKSPACE`.
-    name = "os.environ['AMLRUN_RUN_ID'].split('@')[0]"
-    script = f"import os; print(os.environ['MINE'], {name}, os.environ.get('RANK'))"
+    script = "import os; print(os.environ['MINE'], os.environ['AMLRUN_RUN_ID'], os.environ.get('RANK'))"
     run = bench.run(script, environment={"MINE": "a 'b' $c"})
 
     assert bench.text(run) == f"a 'b' $c {run.id} None\n"

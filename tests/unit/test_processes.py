@@ -31,8 +31,7 @@ def start(tmp_path: Path, mark: str) -> Starter:
     """Starts shell lines as one group."""
 
     def start_lines(*lines: str, grace: float = 5.0, ranks: Path | None = None) -> Group:
-        environment = {**os.environ, processes.RUN_ID: mark}
-        commands = [Command(("bash", "-c", line), environment, tmp_path, tmp_path / "log") for line in lines]
+        commands = [Command(("bash", "-c", line), os.environ, tmp_path, tmp_path / "log") for line in lines]
         return processes.start(commands, mark, ranks, grace)
 
     return start_lines
@@ -83,7 +82,7 @@ def test_what_a_group_leaves_behind_is_ended(start: Starter, mark: str) -> None:
 
 
 def test_another_runs_processes_are_left_alone(start: Starter, mark: str) -> None:
-    environment = {**os.environ, processes.RUN_ID: f"{mark}-other"}
+    environment = {**os.environ, processes.MARK: f"{mark}-other"}
     with subprocess.Popen(["sleep", "60"], env=environment) as other:
         start("true").wait(20)
         assert other.poll() is None
@@ -105,9 +104,8 @@ def test_a_failed_rank_limits_how_long_its_launcher_may_take(start: Starter, tmp
 
 
 def test_a_launcher_that_cannot_be_started_leaves_nothing(start: Starter, tmp_path: Path, mark: str) -> None:
-    environment = {**os.environ, processes.RUN_ID: mark}
-    good = Command(("sleep", "60"), environment, tmp_path, tmp_path / "log")
-    bad = Command(("/no/such/program",), environment, tmp_path, tmp_path / "log")
+    good = Command(("sleep", "60"), os.environ, tmp_path, tmp_path / "log")
+    bad = Command(("/no/such/program",), os.environ, tmp_path, tmp_path / "log")
 
     with pytest.raises(FileNotFoundError):
         processes.start([good, bad], mark)
@@ -120,7 +118,7 @@ import os, time
 from pathlib import Path
 from runner.processes import Command, start
 here = Path({str(tmp_path)!r})
-group = start([Command(("sleep", "60"), {{**os.environ, "AMLRUN_RUN_ID": {mark!r}}}, here, here / "log")], {mark!r})
+group = start([Command(("sleep", "60"), os.environ, here, here / "log")], {mark!r})
 print(group.launchers[0].pid, flush=True)
 time.sleep(60)
 """
@@ -137,8 +135,7 @@ time.sleep(60)
 def test_cores_are_pinned(tmp_path: Path, mark: str) -> None:
     core = processes.core_ids()[-1]
     code = "import os; print(os.sched_getaffinity(0))"
-    environment = {**os.environ, processes.RUN_ID: mark}
-    command = Command((sys.executable, "-c", code), environment, tmp_path, tmp_path / "log", (core,))
+    command = Command((sys.executable, "-c", code), os.environ, tmp_path, tmp_path / "log", (core,))
     processes.start([command], mark).wait()
 
     assert (tmp_path / "log").read_text() == f"{{{core}}}\n"
