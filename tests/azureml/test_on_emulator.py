@@ -18,11 +18,14 @@ from runner.emulator import execution, instance
 from runner.spec import decode_argument
 from tests.conftest import Outcome, write
 
+# azureml-core is an extra: `make test-slow` runs these in an environment that has it.
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("azureml") is None, reason="needs azureml-core: pip install 'amlrun[azure]'"),
 ]
-needs_mpi = pytest.mark.skipif(execution.find_mpirun(sys.executable) is None, reason="no mpirun")
+needs_mpi = pytest.mark.skipif(
+    execution.find_mpirun(sys.executable) is None, reason="no mpirun here: pip install 'amlrun[mpi]'"
+)
 
 TRAIN = """
 import json, pathlib, sys
@@ -35,9 +38,9 @@ import os, sys, time
 rank = int(os.environ["OMPI_COMM_WORLD_RANK"])
 print("hello from", rank, flush=True)
 if rank == 2:
-    time.sleep(0.3)
+    time.sleep(0.3)  # the other ranks have said hello by then
     raise ValueError("boom")
-time.sleep(30)
+time.sleep(30)  # longer than the failure takes: its launcher has to stop it
 """
 RANKS = """
 import os
@@ -46,7 +49,7 @@ print(*(os.environ[name] for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_
 FOREVER = """
 import time
 print("started", flush=True)
-time.sleep(60)
+time.sleep(60)  # longer than the test may take: it has to be canceled
 """
 SUBMIT = """
 import sys

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from target_bench import Bench, local_settings, wait_for
+from target_bench import Bench, local_settings
 
 from runner import history, processes
 from runner.emulator import instance
 from runner.targets import load_target
+from tests.watching import wait_for
 
 GRACE_SECONDS = "0.4"
 

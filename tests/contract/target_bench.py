@@ -6,7 +6,6 @@ import dataclasses
 import secrets
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 
 from runner import history
 from runner.spec import GitState, Layout, Log, Plan, Run, SnapshotRef, State, Target, digest
+from tests.watching import processes_of, wait_for
 
 WAIT_SECONDS = 40.0
 ALONE = Layout("none", 1, 1)
@@ -82,7 +82,7 @@ class Bench:
     def needs(self, what: str) -> None:
         """Skip the test where this kind of target lacks it."""
         if (self.kind, what) in LACKS:
-            pytest.skip(f"{self.kind}: {LACKS[self.kind, what]}")
+            pytest.skip(f"{self.kind}: {LACKS[self.kind, what]}")  # the reason stands in LACKS
 
     def submit(self, *plans: Plan) -> list[Run]:
         self.sent += plans
@@ -133,27 +133,9 @@ def forever(script: str = "") -> str:
         import time
         print("started", flush=True)
         while True:
-            time.sleep(0.05)
+            time.sleep(0.05)  # a loop, not one long sleep, so that Python handles signals between
     """
     return textwrap.dedent(script) + textwrap.dedent(loop)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < give_up, "waited too long"
-        time.sleep(0.01)
-
-
-def processes_of(run_id: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("AMLRUN_RUN_ID") == run_id:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 def states(run: Run) -> list[State]:

@@ -12,10 +12,11 @@ import sys
 from pathlib import Path
 
 import psutil
-from target_bench import Bench, forever, processes_of, states
+from target_bench import Bench, forever, states
 
 from runner import history, processes
 from runner.spec import Run, State
+from tests.watching import processes_of
 
 SUBMIT = """
 import os, sys
@@ -112,7 +113,7 @@ def test_a_run_goes_on_when_the_process_that_submitted_it_has_ended(local: Bench
 
 def test_a_run_goes_on_when_its_terminal_is_closed(local: Bench) -> None:
     go = local.project / "go"
-    plan = local.plan(
+    plan = local.plan(  # the script looks until the test says go
         f"import os, time\nprint('up', flush=True)\nwhile not os.path.exists({str(go)!r}): time.sleep(.01)"
     )
     history.store_plan(local.project, plan)
@@ -130,6 +131,7 @@ def test_a_run_goes_on_when_its_terminal_is_closed(local: Bench) -> None:
 
 
 def test_sighup_does_not_end_the_supervisor(local: Bench) -> None:
+    # Long enough for the signal to reach the supervisor while the script still runs.
     [run] = local.submit(local.plan("import time; print('up', flush=True); time.sleep(0.3)"))
     local.wait_for_text(run, "up")
     owner(local, run).send_signal(signal.SIGHUP)
@@ -184,7 +186,7 @@ def test_a_detached_grandchild_ends_with_the_run(local: Bench) -> None:
             os.setsid()
             if os.fork() == 0:
                 os.chdir("/")
-                time.sleep(60)
+                time.sleep(60)  # longer than the test may take: only the run's end can be what ends it
             os._exit(0)
         os.wait()
     """

@@ -13,7 +13,9 @@ from runner import history, processes
 from runner.spec import Layout, Run, State
 from runner.targets import local_checks
 
-mpirun = pytest.mark.skipif(local_checks.find_program(sys.executable, "mpirun") is None, reason="no mpirun")
+mpirun = pytest.mark.skipif(
+    local_checks.find_program(sys.executable, "mpirun") is None, reason="no mpirun here: pip install 'amlrun[mpi]'"
+)
 
 
 def files(bench: Bench, run: Run) -> history.RunFiles:

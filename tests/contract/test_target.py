@@ -19,6 +19,7 @@ from runner.targets import TARGETS, load_target
 
 AZURE = (
     pytest.mark.slow,
+    # An extra: `make test-slow` runs this row in an environment that has it.
     pytest.mark.skipif(find_spec("azureml") is None, reason="needs azureml-core: pip install 'amlrun[azure]'"),
     pytest.mark.filterwarnings("ignore"),  # the SDK's own
 )
@@ -329,7 +330,7 @@ def test_two_slots_run_two_at_a_time(bench: Bench) -> None:
         place = pathlib.Path({str(bench.project)!r})
         (place / sys.argv[1]).touch()
         while not (place / sys.argv[2]).exists():
-            time.sleep(0.01)
+            time.sleep(0.01)  # until the other run is there too: one slot would wait for ever
         print(sorted(os.sched_getaffinity(0)))
     """
     plans = [bench.plan(meet, slots=2, arguments=pair) for pair in (("a", "b"), ("b", "a"))]

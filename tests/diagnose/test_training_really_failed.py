@@ -112,7 +112,7 @@ GROUPS = {
         "silent_rank",
     ),
     "hangs": (
-        "time.sleep(600)",
+        "time.sleep(600)",  # longer than the group's timeout: that is what "hangs" means here
         "hanging_rank",
         "the likely culprit: it was still running while 1 other rank said 'a collective timed out'",
         "a collective timed out",

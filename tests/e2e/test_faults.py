@@ -8,14 +8,12 @@ import pty
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.conftest import Cli, write
+from tests.watching import processes_of, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -45,28 +43,10 @@ import pathlib, time
 print("started", flush=True)
 end = time.monotonic() + 60
 while time.monotonic() < end and not pathlib.Path(GO).exists():
-    time.sleep(0.05)
+    time.sleep(0.05)  # until the test says go
 print("ended")
 """
 AMLRUN = [sys.executable, "-m", "runner"]
-
-
-def strays(run_id: str) -> list[int]:
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("AMLRUN_RUN_ID") == run_id:
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "waited too long"
-        time.sleep(0.05)
 
 
 def runs(project: Path) -> list[dict[str, str]]:
@@ -95,7 +75,7 @@ def test_the_rank_that_died_first_is_the_one_shown(cli: Cli, bare: Path, case: s
     everything = done.out + done.err
     for noise in ("Connection closed", "Connection reset", "all_reduce(torch.ones", "SIGTERM", "ChildFailedError"):
         assert noise not in everything
-    assert strays(json.loads(cli(bare, "show", "--json").out)["id"]) == []
+    assert processes_of(json.loads(cli(bare, "show", "--json").out)["id"]) == []
 
 
 def test_a_closed_terminal_does_not_end_the_run(bare: Path, tmp_path: Path) -> None:
@@ -130,4 +110,4 @@ def test_ctrl_c_cancels_and_leaves_nothing_behind(bare: Path, tmp_path: Path) ->
     assert attached.returncode == 130
     assert err.startswith(f"amlrun: canceled {run['id']}")
     assert run["state"] == "canceled"
-    assert strays(run["id"]) == []
+    assert processes_of(run["id"]) == []

@@ -29,7 +29,7 @@ def interpreter(version: str) -> str | None:
 def test_base_install_validates_and_plans(tmp_path: Path, version: str) -> None:
     python = interpreter(version)
     if python is None:
-        pytest.skip(f"no Python {version} here")
+        pytest.skip(f"no Python {version} here")  # nothing of ours installs interpreters
     source = copy_of_the_tree(tmp_path / "source")
     subprocess.run([python, "-m", "venv", tmp_path / "venv"], check=True)
     bin_ = tmp_path / "venv" / "bin"

@@ -8,13 +8,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from runner import history
 from tests.conftest import Cli, commit
+from tests.watching import wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -65,10 +65,7 @@ def test_a_killed_run_is_resumed_to_the_uninterrupted_runs_weights(cli: Cli, pro
     whole = weights(project)
     run_id = json.loads(ok(cli, project, "run", "--detach", "--json", *overrides))["runs"][0]["id"]
     place = history.files(project, run_id)
-    until = time.monotonic() + 60
-    while not list(place.outputs.glob("checkpoints/*.pt")):
-        assert time.monotonic() < until
-        time.sleep(0.02)
+    wait_for(lambda: list(place.outputs.glob("checkpoints/*.pt")), seconds=60)
     record = json.loads((place.ranks / "0.json").read_text())
     os.kill(record["pid"], signal.SIGKILL)
     assert cli(project, "watch", run_id).code == 5

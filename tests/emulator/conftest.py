@@ -168,6 +168,7 @@ def sdk_python() -> str:
     if named:
         return named
     if importlib.util.find_spec("azureml") is None:
+        # `make test-slow` runs these in an environment that has it.
         pytest.skip(f"azureml-core is not installed here; install amlrun[azure], or name a Python with {SDK_VARIABLE}")
     return sys.executable
 

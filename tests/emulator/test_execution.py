@@ -21,9 +21,11 @@ from runner.emulator.service import Service
 from runner.emulator.store import Store
 from runner.processes import birth
 from tests.emulator.conftest import WS, Client, Recorder, configuration
+from tests.watching import wait_for
 
 PYTORCH = {"framework": "PyTorch", "communicator": "gloo", "nodeCount": 2}
 WAIT_SECONDS = 30
+# A loop, not one long sleep: Python handles a signal between two of them.
 ENDLESS = b"import time\nprint('ready', flush=True)\nwhile True: time.sleep(0.01)\n"
 
 
@@ -51,10 +53,7 @@ class Cluster:
         return self.client.run(run_id)
 
     def until(self, reached: Callable[[], bool], run_id: str) -> None:
-        give_up = time.monotonic() + WAIT_SECONDS
-        while not reached():
-            assert time.monotonic() < give_up, self.client.run(run_id)
-            time.sleep(0.005)
+        wait_for(reached, WAIT_SECONDS, lambda: self.client.run(run_id))
 
     def until_ready(self, run_id: str) -> None:
         self.until(lambda: "ready" in self.logs(run_id), run_id)
@@ -183,7 +182,7 @@ def test_the_rank_that_fails_stops_the_others_and_is_named(cluster: Cluster) -> 
 import os, time
 if os.environ["RANK"] == "1":
     raise ValueError("bananas")
-while True: time.sleep(0.01)
+while True: time.sleep(0.01)  # until the other rank's failure ends it
 """
     started = time.monotonic()
     run = cluster.run("r1", script, **PYTORCH)
@@ -269,6 +268,7 @@ def test_links_in_outputs_are_not_followed(cluster: Cluster) -> None:
 
 
 def test_what_the_script_leaves_behind_ends_with_the_run(cluster: Cluster) -> None:
+    # The child sleeps far longer than the test may take: only the run's end can be what ends it.
     script = b"""
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
@@ -296,7 +296,7 @@ def test_no_mpirun(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (run["status"], "mpirun is not installed" in run["error"]["error"]["message"]) == ("Failed", True)
 
 
-@pytest.mark.skipif(execution.find_mpirun(sys.executable) is None, reason="no mpirun on PATH or beside this Python")
+@pytest.mark.skipif(execution.find_mpirun(sys.executable) is None, reason="no mpirun: pip install 'amlrun[mpi]'")
 def test_mpi_on_two_nodes(cluster: Cluster) -> None:
     script = b"""
 import os

@@ -8,7 +8,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from runner.emulator import instance
 from runner.emulator.instance import EmulatorError, Running, Settings
 from tests.conftest import Cli
+from tests.watching import wait_for
 
 needs_cryptography = pytest.mark.skipif(
     __import__("importlib.util").util.find_spec("cryptography") is None, reason="the emulator's extra is not installed"
@@ -123,9 +123,7 @@ def test_a_restart_keeps_the_port_and_the_workspace(folder: Path, started: Runni
 @needs_cryptography
 def test_a_killed_emulator_is_started_again(folder: Path, started: Running) -> None:
     os.kill(started.pid, signal.SIGKILL)
-    give_up = time.monotonic() + 10
-    while started.alive and time.monotonic() < give_up:
-        time.sleep(0.01)
+    wait_for(lambda: not started.alive)
     again, new = instance.start(Settings(folder))
     assert new
     assert again.origin == started.origin
@@ -187,19 +185,14 @@ def test_env_keeps_a_proxy_away_from_this_machine(
 @needs_cryptography
 def test_an_idle_one_ends_by_itself(folder: Path) -> None:
     running, _ = instance.start(Settings(folder, idle_minutes=0.005))
-    give_up = time.monotonic() + 20
-    while running.alive and time.monotonic() < give_up:
-        time.sleep(0.02)
-    assert not running.alive
+    wait_for(lambda: not running.alive)
 
 
 @needs_cryptography
 def test_in_the_foreground_it_ends_with_the_signal(folder: Path) -> None:
     argv = [sys.executable, "-m", "runner", "emulator", "start", "--foreground", "--dir", str(folder)]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    give_up = time.monotonic() + 20
-    while instance.running(folder) is None and time.monotonic() < give_up:
-        time.sleep(0.02)
+    wait_for(lambda: instance.running(folder) is not None)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=20)
     assert (process.returncode, out) == (0, f"serving '{folder}' until Ctrl-C\n")

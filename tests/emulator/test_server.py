@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+# An extra: `make test-slow` has an environment with it.
 pytest.importorskip("cryptography", reason="the emulator's extra is not installed")
 
 from runner.emulator import routes, server
@@ -73,7 +74,7 @@ def test_it_listens_on_loopback_only(served: Served) -> None:
     assert server.LOOPBACK == "127.0.0.1"
     address = socket.gethostbyname(socket.gethostname())
     if address.startswith("127."):
-        pytest.skip("this machine has no other address")
+        pytest.skip("this machine has no other address")  # nothing to refuse a connection to
     with pytest.raises(OSError, match="refused"):
         socket.create_connection((address, served.port), timeout=2)
 

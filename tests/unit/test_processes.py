@@ -17,6 +17,7 @@ import pytest
 
 from runner import processes
 from runner.processes import Command, Group, birth, free_port, gpu_ids, machine, pause, read_records, share
+from tests.watching import wait_for
 
 Starter = Callable[..., Group]
 
@@ -120,16 +121,14 @@ from runner.processes import Command, start
 here = Path({str(tmp_path)!r})
 group = start([Command(("sleep", "60"), os.environ, here, here / "log")], {mark!r})
 print(group.launchers[0].pid, flush=True)
-time.sleep(60)
+time.sleep(60)  # longer than the test may take: it has to be killed
 """
     with subprocess.Popen([sys.executable, "-c", starter], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         launcher = int(process.stdout.readline())
         assert birth(launcher) is not None
         process.kill()
-    give_up = time.monotonic() + 10
-    while birth(launcher) is not None:
-        assert time.monotonic() < give_up
+    wait_for(lambda: birth(launcher) is None)
 
 
 def test_cores_are_pinned(tmp_path: Path, mark: str) -> None:
@@ -211,9 +210,11 @@ def test_looking_again_takes_two_percent() -> None:
 
 
 def test_a_free_port_can_be_listened_on() -> None:
+    port = free_port()
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", free_port()))
+        listener.bind(("127.0.0.1", port))
         listener.listen()
+        assert listener.getsockname() == ("127.0.0.1", port)
 
 
 def test_a_group_may_be_started_from_a_thread_that_waits_for_it(start: Starter) -> None:

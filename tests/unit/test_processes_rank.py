@@ -18,6 +18,7 @@ import pytest
 from runner import processes, rank_process
 from runner.distribution import RANK_PROCESS
 from runner.rank_process import find_rank, simulate_node
+from tests.watching import wait_for
 
 
 @pytest.fixture
@@ -42,10 +43,7 @@ def record(run_dir: Path, rank: int = 0) -> dict[str, Any]:
 
 def wait_for_log(run_dir: Path, text: str) -> None:
     log = run_dir / "logs" / "rank_0.log"
-    give_up = time.monotonic() + 20
-    while not (log.exists() and text in log.read_text()):
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
+    wait_for(lambda: log.exists() and text in log.read_text())
 
 
 @pytest.mark.parametrize(
@@ -127,7 +125,7 @@ def test_a_signal_to_the_whole_group_is_passed_on_once_and_noted(run_dir: Path) 
         print("ready", flush=True)
         started = time.monotonic()
         while time.monotonic() < started + 0.3:
-            time.sleep(0.01)
+            time.sleep(0.01)  # long enough for a second signal, had one been sent
     """
     process = start(run_dir, *python(code))
     wait_for_log(run_dir, "ready")
@@ -146,16 +144,14 @@ def test_a_program_that_does_not_exist(run_dir: Path) -> None:
 
 
 def test_a_rank_ends_with_its_wrapper(run_dir: Path) -> None:
+    # It sleeps longer than the test may take: only its wrapper's end can be what ends it.
     process = start(run_dir, *python("import time; print('up', flush=True); time.sleep(60)"))
     wait_for_log(run_dir, "up")
     child = record(run_dir)["pid"]
     process.kill()
     process.wait()
 
-    give_up = time.monotonic() + 10
-    while processes.birth(child) is not None:
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
+    wait_for(lambda: processes.birth(child) is None)
 
 
 def test_a_record_that_cannot_be_written_does_not_change_the_end(run_dir: Path) -> None:

@@ -241,10 +241,10 @@ def cancelling(ws):
     run = Experiment(ws, "tutorial").submit(config(ws, "endless.py", distributed_job_config=MpiConfiguration(1, 2)))
     give_up = time.monotonic() + 60
     while run.get_status() != "Running" and time.monotonic() < give_up:
-        time.sleep(0.1)
+        time.sleep(0.1)  # the service has nothing to wait on but its status
     run.cancel()
     while run.get_status() not in ("Canceled", "Completed", "Failed") and time.monotonic() < give_up:
-        time.sleep(0.1)
+        time.sleep(0.1)  # the same
     assert run.get_status() == "Canceled"
 
 

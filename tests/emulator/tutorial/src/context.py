@@ -1,6 +1,5 @@
 """Uses the run as a context manager, has a child, uploads by hand, reads its own experiment."""
 
-import time
 from pathlib import Path
 
 from azureml.core import Run
@@ -16,4 +15,3 @@ with Run.get_context() as run:
     child.log("loss", 1)
     child.complete()
     print(run.experiment.name, run.experiment.workspace.name, [other.id for other in run.experiment.get_runs()])
-    time.sleep(2)
