@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from runner import processes
 from runner.spec import Layout
 
 RANK_PROCESS = Path(__file__).with_name("rank_process.py")
@@ -16,17 +17,6 @@ ANY_PORT = "<free port>"
 # What a launcher above us may have set for its own ranks. It is not about the ranks that we start.
 FOREIGN_VARIABLES = frozenset({"RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"})
 FOREIGN_PREFIXES = ("MASTER_", "TORCHELASTIC_", "OMPI_COMM_WORLD_", "PMI_", "PMIX_", "MPI_LOCAL")
-
-# By variables, not options, because those differ between Open MPI 4, 5 and MPICH: more processes than cores is fine,
-# bind none of them, and root may do it (containers).
-MPI_VARIABLES = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-    "OMPI_MCA_hwloc_base_binding_policy": "none",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "PRTE_MCA_hwloc_default_binding_policy": "none",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +79,7 @@ def mpirun(start: Start) -> tuple[Launcher, ...]:
     layout = start.layout
     local_size = layout.processes_per_node if layout.nodes > 1 else None
     argv = ("mpirun", "-n", str(layout.world_size), *start.rank_argv(local_size))
-    return (Launcher(argv, 0, MPI_VARIABLES | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": start.port}),)
+    return (Launcher(argv, 0, processes.MPI_VARIABLES | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": start.port}),)
 
 
 DISTRIBUTIONS: Mapping[str, DistributionKind] = {

@@ -11,12 +11,14 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,6 +35,16 @@ STRAY_SECONDS = 2.0
 # After SIGKILL only a process stuck in the kernel is still there: give up on it rather than wait for ever.
 GIVE_UP_SECONDS = 10.0
 PR_SET_PDEATHSIG = 1
+# By variables, not options, because those differ between Open MPI 4, 5 and MPICH: more processes than cores is fine,
+# bind none of them, and root may do it (containers).
+MPI_VARIABLES = {
+    "OMPI_ALLOW_RUN_AS_ROOT": "1",
+    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "OMPI_MCA_hwloc_base_binding_policy": "none",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    "PRTE_MCA_hwloc_default_binding_policy": "none",
+}
 
 Item = TypeVar("Item")
 
@@ -113,6 +125,12 @@ def free_port() -> int:
         with socket.socket() as taken, contextlib.suppress(OSError):
             taken.bind(("127.0.0.1", port))
             return port
+
+
+@cache
+def find_program(python: str, program: str) -> str | None:
+    """Where `program` is for an interpreter: beside it (where packages put theirs), else on PATH."""
+    return shutil.which(program, path=os.pathsep.join([str(Path(python).parent), os.environ.get("PATH", os.defpath)]))
 
 
 def start(commands: Sequence[Command], mark: str, ranks: Path | None = None, grace: float = GRACE_SECONDS) -> Group:

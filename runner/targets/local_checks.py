@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from runner import processes
 from runner.distribution import DISTRIBUTIONS
 from runner.errors import Place, Problem
 from runner.spec import Plan
@@ -48,7 +49,7 @@ def check_launcher(plan: Plan) -> Iterator[Problem]:
     if kind.needs_module and shutil.which(plan.python) and not has_module(plan.python, kind.needs_module):
         message = f"'{layout.kind}' needs {kind.needs_module}, which '{plan.python}' does not have"
         yield Problem(where, "distribution.kind", message, "install it: pip install 'amlrun[train]'")
-    if kind.needs_program and not find_program(plan.python, kind.needs_program):
+    if kind.needs_program and not processes.find_program(plan.python, kind.needs_program):
         message = f"'{layout.kind}' needs the program '{kind.needs_program}', which is not on PATH"
         yield Problem(where, "distribution.kind", message, "install it: pip install 'amlrun[mpi]'")
     if kind.needs_program and ":" in (*plan.arguments, *plan.command[1:]):
@@ -88,9 +89,3 @@ def has_module(python: str, module: str) -> bool:
         return importlib.util.find_spec(module) is not None
     code = f"import importlib.util as u, sys; sys.exit(u.find_spec({module!r}) is None)"
     return subprocess.run([python, "-c", code], capture_output=True).returncode == 0
-
-
-@cache
-def find_program(python: str, program: str) -> str | None:
-    """Where a run would find `program`: beside its interpreter, else on PATH."""
-    return shutil.which(program, path=os.pathsep.join([str(Path(python).parent), os.environ.get("PATH", os.defpath)]))

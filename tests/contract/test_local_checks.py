@@ -46,7 +46,7 @@ def test_everything_that_is_missing_is_said_once(local: Bench, monkeypatch: pyte
 
 
 def test_a_launcher_that_is_not_installed_is_said(local: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_checks, "find_program", lambda _python, _program: None)
+    monkeypatch.setattr(processes, "find_program", lambda _python, _program: None)
     monkeypatch.setattr(local_checks, "has_module", lambda _python, _module: False)
     said = [messages(local, local.plan(layout=Layout(kind, 1, 2))) for kind in ("mpi", "pytorch", "none", "slurm")]
 

@@ -11,10 +11,9 @@ from target_bench import Bench, forever
 
 from runner import history, processes
 from runner.spec import Layout, Run, State
-from runner.targets import local_checks
 
 mpirun = pytest.mark.skipif(
-    local_checks.find_program(sys.executable, "mpirun") is None, reason="no mpirun here: pip install 'amlrun[mpi]'"
+    processes.find_program(sys.executable, "mpirun") is None, reason="no mpirun here: pip install 'amlrun[mpi]'"
 )
 
 
