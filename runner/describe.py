@@ -82,8 +82,8 @@ def compute_name(plan: Plan) -> str:
 
 
 def command_text(plan: Plan) -> str:
-    if len(plan.command) == 1:
-        return plan.command[0]
+    if plan.shell:
+        return plan.shell
     words = plan.command or ("python", str(plan.script), *plan.arguments)
     return shlex.join(word if len(word) <= 60 else f"{word[:40]}...({len(word)} characters)" for word in words)
 

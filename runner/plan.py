@@ -121,7 +121,7 @@ def plan_one(job: Job, facts: Facts) -> Plan:
     values = dict(job.config.values)
     digests = {"config": digest(values), "training": training_digest(values, layout.world_size)}
     run_id = f"{safe_name(job.name)}-{digests['config'][:8]}-{facts.draw()}"
-    script, arguments, command = command_of(job, digests["training"], run_id)
+    program = program_of(job, digests["training"], run_id)
     local = job.target == "local"
     return Plan(
         id=run_id,
@@ -136,9 +136,7 @@ def plan_one(job: Job, facts: Facts) -> Plan:
         digests=digests,
         layout=layout,
         python=facts.python if local else str(job.env.get("python") or "python"),
-        script=script,
-        arguments=arguments,
-        command=command,
+        **program,
         environment=environment_of(job),
         secrets=tuple(job.env.get("secrets") or ()),
         inputs={name: dict(value) for name, value in job.inputs.items()},
@@ -204,21 +202,21 @@ def image_of(job: Job) -> str:
     return base_image(gpus=1.0 if gpus is None else gpus) if image == "auto" else image
 
 
-def command_of(job: Job, training: str, run_id: str) -> tuple[str | None, tuple[str, ...], tuple[str, ...]]:
-    """(script, arguments, command) of one process: a script with its arguments, or a command."""
-    code = job.code
-    if code.kind == "command":
-        if isinstance(code.entry, str):  # a bash line: what is added to it is quoted for bash
-            return None, (), (" ".join([code.entry, *map(shlex.quote, code.arguments)]),)
-        return None, (), (*code.entry, *code.arguments)
+def program_of(job: Job, training: str, run_id: str) -> dict[str, Any]:
+    """What one process runs, as the fields of Plan: a script with arguments, the words of a command, or a bash line."""
+    code, nothing = job.code, {"script": None, "arguments": (), "command": (), "shell": ""}
     if code.kind == "script":
-        return str(code.entry), code.arguments, ()
-    payload = {
-        "overrides": [*job.config.overrides, *job.config.frozen],
-        "training_digest": training,
-        "run_id": run_id,
-    }
-    return ENTRY, ("--amlrun", encode_argument(payload)), ()
+        return {**nothing, "script": str(code.entry), "arguments": code.arguments}
+    if code.kind == "module":
+        payload = {
+            "overrides": [*job.config.overrides, *job.config.frozen],
+            "training_digest": training,
+            "run_id": run_id,
+        }
+        return {**nothing, "script": ENTRY, "arguments": ("--amlrun", encode_argument(payload))}
+    if isinstance(code.entry, str):  # what is added to a bash line is quoted for bash
+        return {**nothing, "shell": " ".join([code.entry, *map(shlex.quote, code.arguments)])}
+    return {**nothing, "command": (*code.entry, *code.arguments)}
 
 
 def environment_of(job: Job) -> dict[str, str]:

@@ -180,11 +180,11 @@ class GitState:
 class Plan:
     """Exactly what will be sent. Submitting reads nothing else.
 
-    A process runs `[python, script, *arguments]`, or `command` where that is set: one element is a bash line,
-    more are an argument list. `environment` holds variables (no secret; `secrets` are names only). `resolved` says
-    what every `auto` became and why. `not_checked` and `not_asked` name what no check has covered. `request` is the
-    target's own view of the plan. `cost` is the estimate of runner.cost, empty where nothing is paid. `resumes` is the
-    run whose outputs (its checkpoints) are there when this one starts.
+    A process runs `[python, script, *arguments]`, or the words of `command`, or the bash line `shell`: one of the
+    three. `environment` holds variables (no secret; `secrets` are names only). `resolved` says what every `auto` became
+    and why. `not_checked` and `not_asked` name what no check has covered. `request` is the target's own view of the
+    plan. `cost` is the estimate of runner.cost, empty where nothing is paid. `resumes` is the run whose outputs (its
+    checkpoints) are there when this one starts.
     """
 
     id: str
@@ -202,6 +202,7 @@ class Plan:
     script: str | None
     arguments: tuple[str, ...]
     command: tuple[str, ...]
+    shell: str
     environment: Mapping[str, str]
     secrets: tuple[str, ...]
     inputs: Mapping[str, Mapping[str, Any]]

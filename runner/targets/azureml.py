@@ -9,6 +9,7 @@ Source of names and defaults: azureml-core 1.61, `ScriptRunConfig`, `core/runcon
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -63,7 +64,7 @@ def script_run_config(plan: Plan) -> dict[str, Any]:
             "source_directory": f"snapshot:{plan.snapshot.digest}",
             "script": plan.script,
             "arguments": list(plan.arguments),
-            "command": list(plan.command) or None,
+            "command": plan.shell or shlex.join(plan.command) or None,
             "max_run_duration_seconds": math.ceil(minutes * SECONDS_PER_MINUTE) if minutes else None,
             "environment_variables": variables(plan),
         },

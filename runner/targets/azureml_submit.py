@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -154,11 +153,9 @@ def job(item: Sending, environment: Any) -> Any:
 
 
 def program(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """A script with its arguments; or a command, which the SDK joins with spaces: words are quoted here."""
-    words = asked["command"]
-    if not words:
-        return {"script": asked["script"], "arguments": list(asked["arguments"])}
-    return {"command": [words[0] if len(words) == 1 else shlex.join(words)]}
+    """A script with its arguments; or a command line, of which the SDK takes words and joins them with spaces."""
+    line = asked["command"]
+    return {"command": [line]} if line else {"script": asked["script"], "arguments": list(asked["arguments"])}
 
 
 def distribution(asked: Mapping[str, Any] | None) -> Any:

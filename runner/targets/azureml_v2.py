@@ -78,6 +78,4 @@ def command_job(plan: Plan) -> dict[str, Any]:
 
 def command_line(plan: Plan) -> str:
     """The one string a v2 job takes; a bash line goes as it is, words are quoted."""
-    if len(plan.command) == 1:
-        return plan.command[0]
-    return shlex.join(plan.command or (plan.python, str(plan.script), *plan.arguments))
+    return plan.shell or shlex.join(plan.command or (plan.python, str(plan.script), *plan.arguments))

@@ -115,8 +115,8 @@ def launchers(plan: Plan, port: str = distribution.ANY_PORT) -> tuple[distributi
 
 def argv_of(plan: Plan) -> tuple[str, ...]:
     """The command line of one rank. An argument that is `input:NAME` becomes the path of that input."""
-    if len(plan.command) == 1:
-        return ("bash", "-c", plan.command[0])
+    if plan.shell:
+        return ("bash", "-c", plan.shell)
     words = plan.command or (plan.python, str(plan.script), *plan.arguments)
     paths = {INPUT + name: str(path) for name, path in input_paths(plan).items()}
     return tuple(paths.get(word, word) for word in words)

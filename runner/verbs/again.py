@@ -12,7 +12,8 @@ from runner.errors import TargetError
 from runner.lock import again
 from runner.plan import generated_files
 from runner.project import find_project
-from runner.spec import Code, Plan, State
+from runner.spec import Plan, State
+from runner.validate import make_code
 from runner.verbs.composing import show_warnings
 from runner.verbs.past import refreshed
 from runner.verbs.running import launch
@@ -50,8 +51,6 @@ def resume(args: argparse.Namespace) -> int:
 
 def find_code(plan: Plan, project: Path) -> None:
     """Stage the plan's code again if it was cleaned away."""
-    code = plan.config["code"]
-    root = str(code.get("root") or ".")
-    kind = "command" if code.get("command") else "script" if code.get("script") else "module"
-    entry = Code(kind, (project / root).resolve(), str(code.get(kind) or ""))
-    restore(CodeRef(plan.snapshot.digest, root, generated_files(entry, project)), project, plan.git)
+    code = make_code(plan.config["code"], project)
+    root = str(plan.config["code"].get("root", "."))
+    restore(CodeRef(plan.snapshot.digest, root, generated_files(code, project)), project, plan.git)

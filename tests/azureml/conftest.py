@@ -66,6 +66,7 @@ def make_plan(tmp_path: Path) -> MakePlan:
             script="script.py",
             arguments=(),
             command=(),
+            shell="",
             environment={},
             secrets=(),
             inputs={},

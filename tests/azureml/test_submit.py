@@ -222,9 +222,11 @@ def test_a_script_goes_with_its_arguments_as_they_are() -> None:
     assert program(asked) == {"script": "a.py", "arguments": ["--n", "a b", "$RANK"]}
 
 
-def test_a_command_is_quoted_word_by_word_and_a_line_is_not() -> None:
-    assert program({"command": ["echo", "a b", "$HOME", "it's"]}) == {"command": ["echo 'a b' '$HOME' 'it'\"'\"'s'"]}
-    assert program({"command": ["echo $HOME | cat"]}) == {"command": ["echo $HOME | cat"]}
+def test_a_command_is_quoted_word_by_word_and_a_line_is_not(make_plan: MakePlan) -> None:
+    words = make_plan(command=("echo", "a b", "$HOME", "it's"), script=None)
+    line = make_plan(shell="echo $HOME | cat", script=None)
+    assert program(script_run_config(words)["script_run_config"]) == {"command": ["echo 'a b' '$HOME' 'it'\"'\"'s'"]}
+    assert program(script_run_config(line)["script_run_config"]) == {"command": ["echo $HOME | cat"]}
 
 
 def test_variables_are_the_plans_and_ours(make_plan: MakePlan) -> None:

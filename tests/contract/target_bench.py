@@ -68,6 +68,7 @@ class Bench:
             script="script.py",
             arguments=(),
             command=(),
+            shell="",
             environment={},
             secrets=(),
             inputs={},

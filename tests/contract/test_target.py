@@ -73,15 +73,22 @@ def test_a_command_of_several_words_arrives_unchanged(bench: Bench) -> None:
     assert tuple(json.loads(bench.log(run))) == AWKWARD
 
 
-def test_a_command_of_one_word_is_a_bash_line(bench: Bench) -> None:
-    run = bench.run(command=("for i in 1 2; do echo $i; done; yes | head -n 1; python -c 'print(3)'",))
+def test_a_command_of_one_word_is_that_program(bench: Bench) -> None:
+    run = bench.run(script="", command=("date; echo no line for bash",))
+
+    assert run.state is State.FAILED
+    assert "no line for bash\n" not in bench.text(run).splitlines(keepends=True)
+
+
+def test_a_bash_line(bench: Bench) -> None:
+    run = bench.run(script="", shell="for i in 1 2; do echo $i; done; yes | head -n 1; python -c 'print(3)'")
 
     assert bench.text(run) == "1\n2\ny\n3\n"
     assert run.state is State.COMPLETED
 
 
 def test_a_failing_bash_line_fails_the_run(bench: Bench) -> None:
-    run = bench.run(command=("echo so far; exit 9",))
+    run = bench.run(script="", shell="echo so far; exit 9")
 
     assert run.failure is not None
     assert (run.state, run.failure.exit_code) == (State.FAILED, 9)

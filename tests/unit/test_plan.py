@@ -90,10 +90,12 @@ def test_a_module_travels_as_one_word() -> None:
 
 def test_scripts_and_commands() -> None:
     assert (planned(JOB).script, planned(JOB).arguments, planned(JOB).command) == ("main.py", ("--lr", "0.1"), ())
+    one = planned(replace(JOB, code=Code("command", ROOT, ("./train me.sh",))))
+    assert (one.command, one.shell) == (("./train me.sh",), "")
     words = planned(replace(JOB, code=Code("command", ROOT, ("python", "-m", "x"), ("a b",))))
     assert (words.script, words.command) == (None, ("python", "-m", "x", "a b"))
     line = planned(replace(JOB, code=Code("command", ROOT, "echo $HOME &&", ("a b",))))
-    assert line.command == ("echo $HOME && 'a b'",)
+    assert (line.command, line.shell) == ((), "echo $HOME && 'a b'")
 
 
 def test_digests_and_ids() -> None:

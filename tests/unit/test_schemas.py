@@ -118,6 +118,7 @@ def a_plan() -> Plan:
         script="amlrun_entry.py",
         arguments=("--amlrun", "e30"),
         command=(),
+        shell="",
         environment={"A": "b"},
         secrets=("KEY",),
         inputs={"photos": {"path": "photos"}},
