@@ -39,6 +39,10 @@ def checking(parser: argparse.ArgumentParser) -> None:
 
 def costing(parser: argparse.ArgumentParser) -> None:
     checking(parser)
+    limiting(parser)
+
+
+def limiting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-cost", type=dollars, metavar="USD", help="refuse what may cost more, all runs together")
 
 
@@ -72,11 +76,13 @@ def rerunning(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "overrides", nargs="*", help=f"none: the identical plan; else that run's plus these. {OVERRIDES_HELP}"
     )
+    limiting(parser)
     detaching(parser)
 
 
 def resuming(parser: argparse.ArgumentParser) -> None:
     one_run(parser)
+    limiting(parser)
     detaching(parser)
 
 

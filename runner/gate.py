@@ -18,7 +18,15 @@ def blockers(jobs: Sequence[Job], plans: Sequence[Plan], snapshots: Snapshots) -
     """Every reason not to send these plans; `jobs` are what they were made from, in the same order."""
     each = zip(jobs, plans, strict=True)
     found = [problem for job, plan in each for gate in GATES for problem in gate(job, plan, snapshots)]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*several_targets(jobs), *found]))
+
+
+def several_targets(jobs: Sequence[Job]) -> Iterator[Problem]:
+    """A submission is sent, followed and cancelled as one, so it goes to one place."""
+    by_target = {job.target: job for job in jobs}
+    if len(by_target) > 1:
+        place = list(by_target.values())[-1].config.origin("compute", "kind").value
+        yield Problem(place, "compute", f"these runs go to {' and '.join(by_target)}", "send them apart")
 
 
 def dirty_tree(job: Job, plan: Plan, _snapshots: Snapshots) -> Iterator[Problem]:

@@ -20,6 +20,7 @@ from runner.facts import draw, now
 from runner.plan import renewed
 from runner.snapshot import Snapshot, check, stage
 from runner.spec import Plan
+from runner.targets import addressed
 
 FORMAT = "amlrun-lock/1"
 
@@ -72,9 +73,10 @@ def unlocked(lock: Lock, project: Path) -> list[Plan]:
     return [again(plan, project) for plan in lock.plans]
 
 
-def again(plan: Plan, project: Path) -> Plan:
-    """The plan with a new id, to be sent from here."""
-    return renewed(plan, project, sys.executable, now(), draw())
+def again(plan: Plan, project: Path, resumes: str | None = None) -> Plan:
+    """The plan with a new id, to be sent from here; `resumes` is the run whose outputs it starts from."""
+    new = renewed(plan, project, sys.executable, now(), draw())
+    return addressed(replace(new, resumes=resumes), project)
 
 
 def portable(plan: Plan) -> dict[str, Any]:

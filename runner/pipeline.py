@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from runner import history, snapshot
@@ -20,7 +20,7 @@ from runner.plan import plan
 from runner.snapshot import Snapshot
 from runner.spec import Config, Job, Plan, Run
 from runner.sweep import stored_points
-from runner.targets import load_target
+from runner.targets import addressed, load_target
 from runner.validate import validate
 
 
@@ -51,8 +51,11 @@ class Planned:
 def composed(request: Request) -> list[Config]:
     points = expand(request.project, request.overrides) if request.multirun else [list(request.overrides)]
     configs = compose(request.project, points)
-    stored = [point for config in configs for point in stored_points(config)]
-    return compose(request.project, stored) if stored else configs
+    stored = [stored_points(config) for config in configs]
+    if not any(stored):
+        return configs
+    whole = [inner or [point] for inner, point in zip(stored, points, strict=True)]
+    return compose(request.project, list(chain.from_iterable(whole)))
 
 
 def validated(request: Request) -> tuple[list[Job], list[Problem]]:
@@ -67,11 +70,6 @@ def planned(request: Request) -> Planned:
     return Planned(plans, list(facts.snapshots.values()), warnings, stops)
 
 
-def addressed(item: Plan, project: Path) -> Plan:
-    """The plan with its target's view of it."""
-    return dataclasses.replace(item, request=load_target(item.target, project).request(item))
-
-
 def submitted(request: Planned, project: Path) -> list[Run]:
     """Check everything and stage the code; only then send."""
     if request.blockers:
@@ -81,15 +79,21 @@ def submitted(request: Planned, project: Path) -> list[Run]:
     return sent(request.plans, project, request.snapshots)
 
 
+def resent(plans: Sequence[Plan], project: Path, max_cost: float | None) -> list[Run]:
+    """Plans that were made before, from a lock or the history; their code is staged."""
+    if stops := over_limit(plans, max_cost):
+        raise ConfigError(stops)
+    return sent(plans, project)
+
+
 def sent(plans: Sequence[Plan], project: Path, code: Sequence[Snapshot] = ()) -> list[Run]:
     """Ask the target whether it would take the plans, stage what is not staged, store every plan, then send."""
     target = load_target(plans[0].target, project)
-    ready = [addressed(item, project) for item in plans]
-    refused = [str(problem) for problem in target.check(ready) if problem.severity == "error"]
+    refused = [str(problem) for problem in target.check(list(plans)) if problem.severity == "error"]
     if refused:
         raise TargetError("\n".join(refused))
     for taken in code:
         snapshot.stage(taken, history.snapshot_dir(project, taken.digest))
-    for item in ready:
+    for item in plans:
         history.store_plan(project, item)
-    return target.submit(ready)
+    return target.submit(list(plans))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from runner.errors import TargetError
-from runner.spec import Target
+from runner.spec import Plan, Target
 
 TARGETS: Mapping[str, str] = {
     "local": "runner.targets.local:Local",
@@ -31,3 +32,8 @@ def load_target(kind: str, project: Path | None = None) -> Target:
     module, _, name = TARGETS[kind].partition(":")
     kind_class = getattr(importlib.import_module(module), name)
     return cast("Target", kind_class() if project is None else kind_class(project))
+
+
+def addressed(plan: Plan, project: Path) -> Plan:
+    """The plan with its target's own view of it."""
+    return replace(plan, request=load_target(plan.target, project).request(plan))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from runner import history, pipeline
@@ -25,8 +24,8 @@ def rerun(args: argparse.Namespace) -> int:
     old = history.load_plan(project, history.resolve(project, args.run).id)
     if not args.overrides:
         find_code(old, project)
-        return launch(pipeline.sent([again(old, project)], project), args, project)
-    request = pipeline.Request(project, (*old.overrides, *args.overrides))
+        return launch(pipeline.resent([again(old, project)], project, args.max_cost), args, project)
+    request = pipeline.Request(project, (*old.overrides, *args.overrides), max_cost=args.max_cost)
     planned = pipeline.planned(request)
     if not args.quiet:
         show_warnings(planned.warnings)
@@ -42,11 +41,11 @@ def resume(args: argparse.Namespace) -> int:
     plan = history.load_plan(project, run.id)
     if run.state is State.PLANNED:
         find_code(plan, project)
-        return launch(pipeline.sent([plan], project), args, project)
+        return launch(pipeline.resent([plan], project, args.max_cost), args, project)
     if not run.state.final:
         raise TargetError(f"{run.id} is still {run.state.value}; 'amlrun watch {run.id}' follows it")
     find_code(plan, project)
-    return launch(pipeline.sent([replace(again(plan, project), resumes=run.id)], project), args, project)
+    return launch(pipeline.resent([again(plan, project, run.id)], project, args.max_cost), args, project)
 
 
 def find_code(plan: Plan, project: Path) -> None:

@@ -37,7 +37,8 @@ def run_locked(args: argparse.Namespace) -> int:
     if args.overrides or args.multirun:
         raise ConfigError([Problem(Place(str(args.locked)), "", "a lock takes no overrides", "lock again with them")])
     project = find_project(args.project, Path.cwd())
-    return launch(pipeline.sent(unlocked(read_lock(args.locked), project), project), args, project)
+    plans = unlocked(read_lock(args.locked), project)
+    return launch(pipeline.resent(plans, project, args.max_cost), args, project)
 
 
 def launch(runs: list[Run], args: argparse.Namespace, project: Path) -> int:
@@ -57,7 +58,7 @@ def attached(target: Target, runs: list[Run], args: argparse.Namespace, project:
     """Follow; Ctrl-C cancels what runs here."""
     stream = sys.stderr if args.json else sys.stdout
     try:
-        hide = history.secret_values(project, runs[0].id)
+        hide = [value for item in runs for value in history.secret_values(project, item.id)]
         return follow(target, runs, reporter(len(runs), quiet=args.quiet, stream=stream), hide=hide)
     except KeyboardInterrupt:
         if runs[0].target != "local":

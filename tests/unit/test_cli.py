@@ -179,3 +179,19 @@ def test_unknown_run_is_exit_4_and_lists_what_there_is(cli: Cli, bare: Path) -> 
         done = cli(bare, verb, "nothing")
         assert done.code == 4
         assert "no run 'nothing'" in done.err
+
+
+def test_runs_of_one_submission_go_to_one_target(cli: Cli, project: Path) -> None:
+    done = cli(project, "run", "-m", "compute=local,gpu-cluster")
+    assert done.code == 2
+    assert "compute: these runs go to local and azureml; send them apart" in done.err
+    assert not list((project / ".runs").glob("digits*"))
+
+
+def test_a_lock_is_held_to_a_limit_of_cost(cli: Cli, project: Path) -> None:
+    write(project, {"configs/prices.csv": "size,usd_per_hour,date\nStandard_NC4as_T4_v3,0.6,2026-11-01\n"})
+    locked = cli(project, "plan", "compute=gpu-cluster", "limits.max_minutes=60", "--lock", "l.json")
+    assert locked.code == 0, locked.err
+    done = cli(project, "run", "--locked", "l.json", "--max-cost", "0.1")
+    assert done.code == 2
+    assert "override '--max-cost=0.1': cost of 1 run at most 0.70 USD" in done.err

@@ -43,3 +43,17 @@ def test_a_wrong_stored_sweep_is_left_to_the_schema(cli: Cli, project: Path) -> 
     done = cli(project, "validate", "sweep=bad")
     assert done.code == 2
     assert "configs/sweep/bad.yaml:2:9: sweep.params" in done.err
+
+
+def test_a_stored_sweep_beside_a_single_run(cli: Cli, project: Path) -> None:
+    head = "# @package _global_\n"
+    write(project, {"configs/experiment/many.yaml": f"{head}defaults:\n  - override /sweep: lr-grid\n"})
+    write(project, {"configs/experiment/one.yaml": f"{head}name: one\n"})
+    done = cli(project, "config", "--json", "-m", "experiment=many,one", "seed=5")
+    assert [json.loads(line)["optimizer"]["lr"] for line in done.out.splitlines()] == [0.01, 0.003, 0.001, 0.005]
+
+
+def test_the_points_of_a_stored_sweep_are_runs_of_their_own(cli: Cli, project: Path) -> None:
+    plans = json.loads(cli(project, "plan", "--json", "sweep=lr-grid").out)["plans"]
+    assert len({plan["id"] for plan in plans}) == 6
+    assert all("optimizer.lr=" in " ".join(plan["overrides"]) for plan in plans)
