@@ -5,17 +5,28 @@ from __future__ import annotations
 import sys
 import types
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runner import history
-from runner.spec import GitState, Layout, Plan, SnapshotRef
+from runner.spec import Plan
 from runner.targets.azureml_workspace import Service
+from tests import plans
 
 MakePlan = Callable[..., Plan]
+ON_AZURE = {
+    "target": "azureml",
+    "python": "python",
+    "config": {
+        "workspace": {"kind": "emulator", "name": "ws"},
+        "compute": {"kind": "amlcompute", "name": "cpu", "create": True, "vm_size": "Standard_DS3_v2"},
+        "env": {"kind": "auto", "conda_file": "conda.yml", "image": "auto", "pip": []},
+    },
+    "digests": {"config": "c0ffee"},
+}
 
 
 class ComputeTargetError(Exception):
@@ -46,37 +57,8 @@ def service() -> Service:
 @pytest.fixture
 def make_plan(tmp_path: Path) -> MakePlan:
     def make(**changes: Any) -> Plan:
-        plan = Plan(
-            id=f"test-{len(history.run_ids(tmp_path))}",
-            name="test",
-            target="azureml",
-            created="2026-01-01T00:00:00+00:00",
-            project=str(tmp_path),
-            overrides=(),
-            frozen=(),
-            choices={},
-            config={
-                "workspace": {"kind": "emulator", "name": "ws"},
-                "compute": {"kind": "amlcompute", "name": "cpu", "create": True, "vm_size": "Standard_DS3_v2"},
-                "env": {"kind": "auto", "conda_file": "conda.yml", "image": "auto", "pip": []},
-            },
-            digests={"config": "c0ffee"},
-            layout=Layout("none", 1, 1),
-            python="python",
-            script="script.py",
-            arguments=(),
-            command=(),
-            shell="",
-            environment={},
-            secrets=(),
-            inputs={},
-            limits={},
-            tags={},
-            resolved={},
-            snapshot=SnapshotRef("5a5a", 1, 1),
-            git=GitState(),
-        )
-        plan = replace(plan, **changes)
+        run_id = changes.pop("id", f"test-{len(history.run_ids(tmp_path))}")
+        plan = plans.make_plan(tmp_path, run_id, **ON_AZURE | changes)
         history.snapshot_dir(tmp_path, plan.snapshot.digest).mkdir(parents=True, exist_ok=True)
         history.store_plan(tmp_path, plan)
         return plan

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import secrets
-import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +13,9 @@ import psutil
 import pytest
 
 from runner import history
-from runner.spec import GitState, Layout, Log, Plan, Run, SnapshotRef, State, Target, digest
+from runner.spec import Layout, Log, Plan, Run, SnapshotRef, State, Target, digest
+from tests.plans import ALONE, make_plan
 from tests.watching import processes_of, wait_for
-
-WAIT_SECONDS = 40.0
-ALONE = Layout("none", 1, 1)
-
 
 # What a kind of target does not do, and why.
 LACKS = {
@@ -52,33 +47,14 @@ class Bench:
         staged = history.snapshot_dir(self.project, code)
         staged.mkdir(parents=True, exist_ok=True)
         (staged / "script.py").write_text(script, encoding="utf-8")
-        plan = Plan(
-            id=f"test-{secrets.token_hex(6)}",
-            name="test",
-            target=self.kind,
-            created=f"2026-01-01T00:00:{len(self.sent):02d}+00:00",
-            project=str(self.project),
-            overrides=(),
-            frozen=(),
-            choices={},
-            config=self.settings(slots),
-            digests={},
-            layout=layout,
-            python=sys.executable,
-            script="script.py",
-            arguments=(),
-            command=(),
-            shell="",
-            environment={},
-            secrets=(),
-            inputs={},
-            limits={},
-            tags={},
-            resolved={},
-            snapshot=SnapshotRef(code, 1, len(script)),
-            git=GitState(),
-        )
-        return dataclasses.replace(plan, **changes)
+        made = {
+            "target": self.kind,
+            "created": f"2026-01-01T00:00:{len(self.sent):02d}+00:00",
+            "config": self.settings(slots),
+            "layout": layout,
+            "snapshot": SnapshotRef(code, 1, len(script)),
+        }
+        return make_plan(self.project, f"test-{secrets.token_hex(6)}", **made | changes)
 
     def needs(self, what: str) -> None:
         """Skip the test where this kind of target lacks it."""

@@ -12,8 +12,9 @@ import pytest
 from runner import cost
 from runner.cost import Price, Prices
 from runner.errors import ConfigError
-from runner.spec import GitState, Layout, Plan, SnapshotRef
+from runner.spec import Layout, Plan
 from tests.conftest import Cli, write
+from tests.plans import make_plan
 
 A100 = "Standard_NC24ads_A100_v4"
 DEAR = Price(A100, 4.0, "dedicated", "eastus", "2026-11-09", "a page")
@@ -25,11 +26,8 @@ CLUSTER = {"name": "gpu", "vm_size": A100, "priority": "dedicated", "min_nodes":
 
 def a_plan(nodes: int = 1, limits: dict[str, Any] | None = None, sweep: Any = None, **compute: Any) -> Plan:
     values = {"compute": {"kind": "amlcompute", **CLUSTER, **compute}, "sweep": sweep}
-    return Plan(
-        *("r", "n", "azureml", "2026-11-09T00:00:00Z", "/p", (), (), {}, values, {}, Layout("none", nodes, 1)),
-        *("python", None, (), (), {}, (), {}, {"max_minutes": None, "max_cost": None, **(limits or {})}, {}, {}),
-        *(SnapshotRef("d", 1, 1), GitState()),
-    )
+    bounds = {"max_minutes": None, "max_cost": None, **(limits or {})}
+    return make_plan(Path("/p"), "r", target="azureml", config=values, layout=Layout("none", nodes, 1), limits=bounds)
 
 
 def with_cost(*plans: Plan, prices: Prices = PRICES) -> list[Plan]:

@@ -11,33 +11,22 @@ import pytest
 
 from runner import history
 from runner.errors import TargetError
-from runner.spec import Failure, GitState, Layout, Plan, Run, SnapshotRef, State
+from runner.spec import Failure, GitState, Layout, Plan, Run, State
+from tests import plans
 
 
 def make_plan(run_id: str, created: str = "2026-01-01T00:00:00+00:00") -> Plan:
-    return Plan(
-        id=run_id,
-        name="n",
-        target="local",
+    return plans.make_plan(
+        Path("/p"),
+        run_id,
         created=created,
-        project="/p",
         overrides=("a='ü'",),
-        frozen=(),
         choices={"env": "auto"},
         config={"compute": {"slots": 1}},
-        digests={"config": "x"},
         layout=Layout("mpi", 2, 2, "gloo"),
-        python="python",
-        script="a.py",
         arguments=("--x", "\udce9"),  # what Python makes of a byte that is no UTF-8
-        command=(),
         environment={"A": "1"},
         secrets=("S",),
-        inputs={},
-        limits={},
-        tags={},
-        resolved={},
-        snapshot=SnapshotRef("d", 1, 2),
         git=GitState(dirty=("a",)),
     )
 
@@ -69,7 +58,7 @@ def test_a_stored_plan_is_never_replaced(tmp_path: Path) -> None:
     history.store_plan(tmp_path, make_plan("a"))
     history.store_plan(tmp_path, dataclasses.replace(make_plan("a"), name="other"))
 
-    assert history.load_plan(tmp_path, "a").name == "n"
+    assert history.load_plan(tmp_path, "a").name == "test"
 
 
 def test_a_plan_without_a_run_is_planned(tmp_path: Path) -> None:
