@@ -240,7 +240,8 @@ def make_base(source: Source, groups: list[Override]) -> Base:
         found = source.file(default.config_path) if default.config_path else None
         if found is not None:
             record_file(trail, default.package or "", *found)
-    notes = [wording.hydra_warning(str(item.message), source.file) for item in caught]
+    # Another thread's warnings are caught as well: Hydra's own are UserWarnings.
+    notes = [wording.hydra_warning(str(item.message), source.file) for item in caught if item.category is UserWarning]
     chosen = defaults.overrides.known_choices
     choices = {group: str(option) for group, option in chosen.items() if option and not group.startswith("hydra/")}
     return Base(cfg, trail, choices, notes)

@@ -13,7 +13,7 @@ from runner.errors import ConfigError, Problem
 from runner.lock import write_lock
 from runner.pipeline import Request
 from runner.project import find_project
-from runner.spec import Plan
+from runner.spec import Config, Plan
 from runner.verbs.comparing import comparison
 
 
@@ -34,13 +34,18 @@ def validate(args: argparse.Namespace) -> int:
     return 0
 
 
+def without_errors(configs: Iterable[Config]) -> list[Problem]:
+    """What composing warned of, each once. Raises ConfigError with all of it if there is an error."""
+    problems = list(dict.fromkeys(problem for config in configs for problem in config.problems))
+    if any(problem.severity == "error" for problem in problems):
+        raise ConfigError(problems)
+    return problems
+
+
 def config(args: argparse.Namespace) -> int:
     """`--json`: one composed, resolved configuration a line, in sweep order, equal to Hydra's own compose."""
     configs = pipeline.composed(request_of(args))
-    problems = [problem for item in configs for problem in item.problems]
-    if any(problem.severity == "error" for problem in problems):
-        raise ConfigError(list(dict.fromkeys(problems)))
-    show_warnings(dict.fromkeys(problems))
+    show_warnings(without_errors(configs))
     for number, item in enumerate(configs):
         if args.json:
             print(json.dumps(item.values, ensure_ascii=False))

@@ -13,6 +13,7 @@ from runner.errors import ConfigError, Place, Problem, TargetError
 from runner.project import find_project
 from runner.spec import Run
 from runner.targets import load_target
+from runner.verbs.composing import without_errors
 
 REMOTE = "azureml"
 DEFAULT_PATH = "outputs/model.pt"
@@ -76,8 +77,7 @@ ACTIONS: Mapping[str, Callable[[argparse.Namespace, Path, Registry], int]] = {
 def workspace_of(args: argparse.Namespace, project: Path) -> Mapping[str, Any]:
     """The workspace of the configuration: `workspace=emulator` and the like choose another."""
     (config,) = pipeline.composed(pipeline.Request(project, args.overrides))
-    if config.problems:
-        raise ConfigError(config.problems)
+    without_errors([config])
     workspace: Mapping[str, Any] = config.values["workspace"]
     return workspace
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from runner import compose as composing
 from runner.compose import compose, expand, override
 from runner.errors import ConfigError
 from runner.spec import Config
@@ -269,6 +271,19 @@ def test_broken_files_are_said_with_their_place(tree: Path, case: str) -> None:
     (tree / "configs" / name).write_text(text)
     found = problems(tree, *(["experiment=e1"] if case == "override" else []))
     assert expected in "\n".join(found)
+
+
+def test_a_warning_that_is_not_hydras_is_no_note_of_ours(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the SDK's threads give while a configuration is composed: warnings of all threads are caught."""
+    inner = composing.create_defaults_list
+
+    def with_a_warning(*args: Any, **options: Any) -> Any:
+        warnings.warn("setDaemon() is deprecated", DeprecationWarning, stacklevel=1)
+        return inner(*args, **options)
+
+    monkeypatch.setattr(composing, "create_defaults_list", with_a_warning)
+
+    assert problems(tree) == []
 
 
 def test_a_wrong_choice_in_a_file_does_not_hide_what_else_is_wrong(tree: Path) -> None:
