@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.emulator.blobs import file_of
-from runner.emulator.checking import only_known
+from runner.emulator.checking import only_known, rows
 from runner.emulator.messages import Request, Route, bad_request, error_body, not_found, now, page
 from runner.emulator.service import Service
 
@@ -62,7 +62,7 @@ def create_many(service: Service, request: Request) -> dict[str, Any]:
     origin, container = request.parameters["origin"], request.parameters["container"]
     body = only_known(request.object(), ("paths",), "the body")
     created, contents, errors = {}, {}, {}
-    for item in body.get("paths") or []:
+    for item in rows(body.get("paths"), "paths"):
         path = checked_path(only_known(item, ("path", "tags"), "a path").get("path"))
         found = service.store.get("artifact", container, path)
         if found and file_of(service, CONTAINER, found["blob"]) is not None:
@@ -76,9 +76,10 @@ def create_many(service: Service, request: Request) -> dict[str, Any]:
 
 
 def checked_path(path: Any) -> str:
-    if not isinstance(path, str) or not path or "\0" in path or ".." in path.split("/"):
-        raise bad_request(f"artifact path '{path}' is invalid")
-    return path.lstrip("/")
+    inner = path.lstrip("/") if isinstance(path, str) else ""
+    if not inner or "\0" in inner or ".." in inner.split("/"):
+        raise bad_request(f"artifact path '{path}' is invalid; a relative path without '..'")
+    return inner
 
 
 def list_all(service: Service, request: Request) -> dict[str, Any]:
@@ -110,7 +111,9 @@ def contents_below(service: Service, request: Request) -> dict[str, Any]:
 def batch_contents(service: Service, request: Request) -> dict[str, Any]:
     body = only_known(request.object(), ("paths",), "the body")
     found = listed(service, request.parameters["container"])
-    wanted = {item["path"] if isinstance(item, dict) else item for item in body.get("paths") or []}
+    wanted = {
+        checked_path(item.get("path") if isinstance(item, dict) else item) for item in rows(body.get("paths"), "paths")
+    }
     chosen = [item for item in found if item["path"] in wanted]
     return {
         "artifacts": {item["path"]: shown(item) for item in chosen},

@@ -8,14 +8,11 @@ import re
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 from runner.emulator.messages import Request, Response, Route
 from runner.emulator.service import Service
-
-SIZE_LIMIT = 8 * 1024**3
 
 
 def put(service: Service, request: Request) -> Response:
@@ -48,18 +45,20 @@ def put_block(service: Service, request: Request, container: str, name: str) -> 
 
 def put_block_list(service: Service, request: Request, container: str, name: str) -> Response:
     owner = f"{container}/{name}"
-    wanted = [item.text or "" for item in ElementTree.fromstring(request.body)]  # noqa: S314 - the caller is signed in
+    try:
+        wanted = [item.text or "" for item in ElementTree.fromstring(request.body)]  # noqa: S314 - the caller is signed in
+    except ElementTree.ParseError:
+        return refused(400, "InvalidXmlDocument")
     blocks = [found for number in wanted if (found := service.store.get("block", owner, number)) is not None]
     if len(blocks) < len(wanted):
         return refused(400, "InvalidBlockList")
     path = service.store.new_file()
     with path.open("wb") as file:
         for block in blocks:
-            part = service.store.folder / block["file"]
-            file.write(part.read_bytes())
-            part.unlink()
-    for number in wanted:
+            file.write((service.store.folder / block["file"]).read_bytes())
+    for number, block in dict(zip(wanted, blocks, strict=True)).items():  # a block may stand in the list twice
         service.store.delete("block", owner, number)
+        (service.store.folder / block["file"]).unlink()
     remember(service, container, name, path, {"type": request.headers.get("x-ms-blob-content-type")})
     return created()
 
@@ -110,8 +109,8 @@ def get(service: Service, request: Request) -> Response:
     about = service.store.get("blob", container, name) or {}
     headers = described(path, about)
     asked = request.headers.get("x-ms-range") or request.headers.get("range")
-    span = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "")
-    if span is None:
+    span = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "", re.ASCII)
+    if span is None or (span[2] and int(span[2]) < int(span[1])):  # what makes no sense is not there, says HTTP
         return Response(path, 200, headers, 0, size)
     first, last = int(span[1]), min(int(span[2] or size), size - 1)
     if first >= size:
@@ -147,7 +146,7 @@ def delete(service: Service, request: Request) -> Response:
 
 def list_container(service: Service, request: Request) -> Response:
     """The blobs below `prefix`, in one page (XML, as the storage service answers)."""
-    container = unquote(request.parameters["container"])
+    container = request.parameters["container"]
     if not service.identity.allows(request.path, dict(request.query), "r"):
         return refused(403, "AuthenticationFailed")
     if request.query.get("comp") != "list":
@@ -179,7 +178,7 @@ def listed(service: Service, container: str, name: str) -> str:
 
 
 def place(request: Request) -> tuple[str, str]:
-    return unquote(request.parameters["container"]), request.parameters["blob"]
+    return request.parameters["container"], request.parameters["blob"]
 
 
 def created(extra: dict[str, str] | None = None) -> Response:

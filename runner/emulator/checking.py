@@ -28,6 +28,41 @@ def whole_number(value: Any, what: str, least: int = 1) -> int:
     raise bad_request(f"{what} is '{value}'; it must be a whole number of at least {least}")
 
 
+def count(value: Any, what: str, most: int) -> int:
+    """How many rows are wanted, as a number or (in a query) as its digits; `most` where nothing is said."""
+    if value is None or value == "":
+        return most
+    digits = str(value)
+    if not (digits.isascii() and digits.isdigit() and int(digits)):
+        raise bad_request(f"{what} is '{value}'; it must be a whole number of at least 1")
+    return min(int(digits), most)
+
+
+def needed(value: Any, what: str) -> str:
+    """A text that must be there."""
+    if isinstance(value, str) and value:
+        return value
+    raise bad_request(f"{what} is '{value}'; it must be a text", "InvalidRequestBody")
+
+
+def rows(value: Any, what: str) -> list[Any]:
+    """A list. null is an empty one."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise bad_request(f"{what} is no list", "InvalidRequestBody")
+    return value
+
+
+def section(value: Any, what: str) -> dict[str, Any]:
+    """An object within the body. null is an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise bad_request(f"{what} is no object", "InvalidRequestBody")
+    return value
+
+
 def text_pairs(value: Any, what: str) -> dict[str, str]:
     """Tags, properties, variables: names and texts. null is none."""
     if value is None:

@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import Any
 
-from runner.emulator.checking import only_known, whole_number
+from runner.emulator.checking import only_known, section, whole_number
 from runner.emulator.messages import Request, Response, Route, ServiceError, bad_request, not_found, now
 from runner.emulator.service import LOCATION, Service
 from runner.emulator.sizes import Size, sizes
@@ -113,7 +113,7 @@ def checked_scale(value: Any) -> dict[str, Any]:
 
 def without_secrets(credentials: Any) -> dict[str, Any]:
     """Azure never gives a password or key back, and the store does not keep one."""
-    given = credentials or {}
+    given = section(credentials, "userAccountCredentials")
     return {"adminUserName": given.get("adminUserName"), "adminUserPassword": None, "adminUserSshPublicKey": None}
 
 
@@ -180,7 +180,8 @@ def list_all(service: Service, request: Request) -> dict[str, Any]:
 def change(service: Service, request: Request) -> Response:
     """PATCH: the scale of a cluster."""
     cluster = require(service, request.parameters["compute"])
-    outer = only_known(only_known(request.object(), BODY_FIELDS, "the body")["properties"], OUTER_FIELDS, "properties")
+    body = only_known(request.object(), BODY_FIELDS, "the body")
+    outer = only_known(body.get("properties") or {}, OUTER_FIELDS, "properties")
     asked = only_known(outer.get("properties") or {}, ("scaleSettings",), "properties.properties")
     return saved(service, request, {**cluster, "scale": checked_scale(asked.get("scaleSettings"))})
 

@@ -6,6 +6,7 @@ import hmac
 from collections import Counter
 from typing import Any
 
+from runner.emulator.checking import needed
 from runner.emulator.messages import Request, Route, not_found
 from runner.emulator.service import Service
 
@@ -38,7 +39,7 @@ def adopt(service: Service, request: Request) -> dict[str, Any]:
     """Answer to the names of somebody's config.json as well."""
     check(service, request)
     asked = request.object()
-    names = {key: str(asked[key]) for key in ("subscription", "group", "name")}
+    names = {key: needed(asked.get(key), key) for key in ("subscription", "group", "name")}
     with service.store.transaction():
         known = service.workspace()
         if names not in known["names"]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from runner.emulator.checking import only_known
+from runner.emulator.checking import only_known, rows, section
 from runner.emulator.messages import Request, Route, bad_request, not_found, page
 from runner.emulator.service import Service
 
@@ -25,6 +25,9 @@ FIELDS = (
     "inferencingStackVersion",
     "assetId",
 )
+# What is said about a definition, and what in it must be an object.
+ABOUT = ("name", "version", "assetId")
+OBJECTS = ("environmentVariables", "python", "docker", "spark", "databricks")
 REGISTRY = "mcr.microsoft.com/azureml/"
 
 
@@ -72,15 +75,24 @@ CURATED = (
 
 
 def register(service: Service, request: Request) -> dict[str, Any]:
-    """The same definition is the same version; another one gets the next number, or the version asked for."""
     name = request.parameters["environment"]
-    if name.lower().startswith(RESERVED):
+    if is_reserved(name):
         raise bad_request(f"environment name '{name}' is reserved; names may not begin with AzureML or Microsoft")
-    body = only_known(request.object(), FIELDS, "the environment")
-    definition = {key: body.get(key) for key in FIELDS if key not in ("name", "version", "assetId")}
+    return saved(service, name, request.object(), request.parameters.get("version"))
+
+
+def is_reserved(name: str) -> bool:
+    return name.lower().startswith(RESERVED)
+
+
+def saved(service: Service, name: str, body: Any, asked: str | None = None) -> dict[str, Any]:
+    """The same definition is the same version; another one gets the next number, or the version `asked` for."""
+    known = only_known(body, FIELDS, "the environment")
+    for key in OBJECTS:
+        section(known.get(key), key)
+    definition = {key: known.get(key) for key in FIELDS if key not in ABOUT}
     with service.store.transaction():
         versions = service.store.all("environment", name)
-        asked = request.parameters.get("version")
         for found in versions:
             same = fingerprint(found) == fingerprint(definition)
             if found["version"] == asked and not same:
@@ -97,7 +109,7 @@ def next_number(versions: list[dict[str, Any]]) -> int:
 
 
 def fingerprint(definition: Mapping[str, Any]) -> str:
-    kept = {key: value for key, value in definition.items() if key not in ("name", "version", "assetId")}
+    kept = {key: value for key, value in definition.items() if key not in ABOUT}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
@@ -122,15 +134,20 @@ def get(service: Service, request: Request) -> dict[str, Any]:
 
 
 def get_by_label(service: Service, request: Request) -> dict[str, Any]:
-    label = request.parameters["label"]
-    if label.lower() != "latest":
-        raise not_found(f"environment '{request.parameters['environment']}' has no label '{label}'")
-    return find(service, request.parameters["environment"], None)
+    name, label = request.parameters["environment"], request.parameters["label"].lower()
+    set_to = service.store.get("label", name, label)
+    if set_to is None and label != "latest":
+        raise not_found(f"environment '{name}' has no label '{request.parameters['label']}'", "EnvironmentNotFound")
+    return find(service, name, set_to["version"] if set_to else None)
 
 
 def set_labels(service: Service, request: Request) -> None:
-    only_known(request.object(), ("Labels",), "the body")
-    get(service, request)
+    """A label is at one version of an environment: it moves here from another. `Latest` moves by itself."""
+    labels = rows(only_known(request.object(), ("Labels",), "the body").get("Labels"), "Labels")
+    found = get(service, request)
+    for label in (str(item).lower() for item in labels):
+        if label != "latest":
+            service.store.put("label", found["name"], label, {"version": found["version"]})
 
 
 def list_all(service: Service, request: Request) -> dict[str, Any]:
@@ -141,12 +158,13 @@ def list_all(service: Service, request: Request) -> dict[str, Any]:
 def image(service: Service, request: Request) -> dict[str, Any]:
     """What Azure would have built; nothing is built here."""
     found = get(service, request)
+    python = found["python"] or {}
     name = f"azureml/azureml_{fingerprint(found)[:32]}"
     return {
         "imageExistsInRegistry": True,
         "dockerImage": {"name": name, "registry": {"address": "emulator.acr.emu", "username": None, "password": None}},
-        "pythonEnvironment": found["python"],
-        "condaEnvironmentSpecification": json.dumps(found["python"].get("condaDependencies")),
+        "pythonEnvironment": python,
+        "condaEnvironmentSpecification": json.dumps(python.get("condaDependencies")),
         "ingredients": {},
     }
 

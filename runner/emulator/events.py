@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runner.emulator import records
-from runner.emulator.checking import only_known
+from runner.emulator.checking import only_known, rows, section
 from runner.emulator.experiments import BY_ID, BY_NAME
 from runner.emulator.messages import Request, Response, Route, not_found
 from runner.emulator.runs import IN_EXPERIMENT, found
@@ -25,9 +25,9 @@ def event(service: Service, request: Request) -> Response:
 def events(service: Service, request: Request) -> dict[str, Any]:
     """Several at once, of any runs of the experiment."""
     known = records.require_experiment(service, request.parameters)
-    for item in only_known(request.object(), ("events",), "the body").get("events") or []:
+    for item in rows(only_known(request.object(), ("events",), "the body").get("events"), "events"):
         body = only_known(item, FIELDS, "an event")
-        data = body.get("data") or {}
+        data = section(body.get("data"), "data")
         run = records.require_run(service, str(data.get("RunId") or data.get("runId")))
         if run["experimentId"] != known["experimentId"]:
             raise not_found(f"run '{run['runId']}' is not in experiment '{known['name']}'", "RunNotFound")
@@ -37,13 +37,15 @@ def events(service: Service, request: Request) -> dict[str, Any]:
 
 def take(service: Service, run: dict[str, Any], body: dict[str, Any]) -> None:
     kind = str(body.get("name", "")).removeprefix(PREFIX).lower()
-    data = body.get("data") or {}
+    data = section(body.get("data"), "data")
     if kind == "error":
-        error = data.get("ErrorResponse") or data.get("errorResponse") or {}
+        error = section(data.get("ErrorResponse") or data.get("errorResponse"), "ErrorResponse")
         records.change_run(service, run["runId"], error=error)
     elif kind == "warning":
         warning = {"source": data.get("Source", "run"), "message": data.get("Message", "")}
-        records.change_run(service, run["runId"], warnings=[*(run["warnings"] or []), warning])
+        with service.store.transaction():
+            known = records.require_run(service, run["runId"])["warnings"] or []
+            records.change_run(service, run["runId"], warnings=[*known, warning])
     elif kind in STATUSES and run["runType"] != records.SCRIPT_RUN:
         records.set_status(service, run["runId"], STATUSES[kind])
 

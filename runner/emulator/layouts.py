@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from runner.emulator.checking import whole_number
+from runner.emulator.checking import section, whole_number
 from runner.emulator.messages import bad_request
 
 
@@ -33,8 +33,7 @@ def layout(configuration: Mapping[str, Any]) -> Layout:
         raise bad_request(
             f"framework '{framework}' with communicator '{communicator}' is not supported by the emulator"
         )
-    nodes = whole_number(configuration.get("nodeCount") or 1, "nodeCount")
-    return read(configuration, nodes)
+    return read(configuration, whole_number(configuration.get("nodeCount", 1), "nodeCount"))
 
 
 def single(configuration: Mapping[str, Any], nodes: int) -> Layout:
@@ -44,13 +43,13 @@ def single(configuration: Mapping[str, Any], nodes: int) -> Layout:
 
 
 def mpi(configuration: Mapping[str, Any], nodes: int) -> Layout:
-    section = configuration.get("mpi") or {}
-    return Layout("mpi", nodes, whole_number(section.get("processCountPerNode") or 1, "mpi.processCountPerNode"))
+    per_node = section(configuration.get("mpi"), "mpi").get("processCountPerNode", 1)
+    return Layout("mpi", nodes, whole_number(per_node, "mpi.processCountPerNode"))
 
 
 def pytorch(configuration: Mapping[str, Any], nodes: int) -> Layout:
     """`processCount` is the total; without it every node gets one process."""
-    total = (configuration.get("pytorch") or {}).get("processCount")
+    total = section(configuration.get("pytorch"), "pytorch").get("processCount")
     if total is None:
         return Layout("pytorch", nodes, 1)
     total = whole_number(total, "pytorch.processCount")

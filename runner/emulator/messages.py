@@ -29,7 +29,7 @@ class Request:
         """The body. Raises ServiceError (400) if it is no JSON; an empty body is an empty object."""
         try:
             return json.loads(self.body) if self.body.strip() else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             raise bad_request("the body is not JSON", "InvalidRequestBody") from None
 
     def form(self) -> dict[str, str]:

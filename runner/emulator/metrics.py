@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from runner.emulator import records
-from runner.emulator.checking import only_known
-from runner.emulator.messages import Request, Response, Route, bad_request, not_found, page
+from runner.emulator.checking import needed, only_known, rows, section
+from runner.emulator.messages import Request, Response, Route, not_found, page
 from runner.emulator.service import Service
 
 METRICS = "/metric/v2.0{ws}/runs/{run}"
@@ -18,17 +18,20 @@ def write(service: Service, request: Request) -> dict[str, Any]:
     run = records.require_run(service, request.parameters["run"])["runId"]
     body = only_known(request.object(), ("values", "reportErrors"), "the body")
     with service.store.transaction():
-        for item in body.get("values") or []:
-            metric = only_known(item, VALUE_FIELDS, "a metric")
-            known = service.store.get("metric", run, metric["name"]) or {"name": metric["name"], "columns": {}}
-            columns = {**known["columns"], **(metric.get("columns") or {})}
-            kept = {"columns": columns, "properties": metric.get("properties") or known.get("properties")}
-            service.store.put("metric", run, metric["name"], {**known, **kept})
-            for row in metric.get("value") or []:
-                if not isinstance(row, dict) or "metricId" not in row:
-                    raise bad_request("a row of a metric has no metricId")
-                service.store.put("row", f"{run}/{metric['name']}", row["metricId"], row)
+        for item in rows(body.get("values"), "values"):
+            write_one(service, run, only_known(item, VALUE_FIELDS, "a metric"))
     return {"errors": []}
+
+
+def write_one(service: Service, run: str, metric: dict[str, Any]) -> None:
+    name = needed(metric.get("name"), "the name of a metric")
+    known = service.store.get("metric", run, name) or {"name": name, "columns": {}}
+    columns = {**known["columns"], **section(metric.get("columns"), "columns")}
+    kept = {"columns": columns, "properties": metric.get("properties") or known.get("properties")}
+    service.store.put("metric", run, name, {**known, **kept})
+    for row in rows(metric.get("value"), "value"):
+        key = needed(section(row, "a row of a metric").get("metricId"), "the metricId of a row")
+        service.store.put("row", f"{run}/{name}", key, row)
 
 
 def wait(service: Service, request: Request) -> dict[str, Any]:
@@ -46,7 +49,7 @@ def names(service: Service, request: Request) -> dict[str, Any]:
     )
 
 
-def rows(service: Service, request: Request) -> dict[str, Any]:
+def full(service: Service, request: Request) -> dict[str, Any]:
     """POST full: all rows of one metric."""
     run = records.require_run(service, request.parameters["run"])["runId"]
     name = request.object().get("metricName")
@@ -72,7 +75,7 @@ def wait_in_history(service: Service, request: Request) -> Response:
 ROUTES = (
     Route("POST", METRICS + "/batch", write, "`run.log`, `.log_list`, `.log_row`, `.log_table`, `.log_image`"),
     Route("POST", METRICS + "/list", names, "`run.get_metrics`"),
-    Route("POST", METRICS + "/full", rows, "`run.get_metrics`"),
+    Route("POST", METRICS + "/full", full, "`run.get_metrics`"),
     Route("GET", METRICS + "/metricsingest/wait", wait, "`run.flush`, the end of a job"),
     Route(
         "GET",

@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from runner.emulator import artifacts
-from runner.emulator.checking import only_known
+from runner.emulator.checking import count, only_known, rows, section, text_pairs
 from runner.emulator.messages import Request, Response, Route, bad_request, not_found, now
 from runner.emulator.service import Service
 
@@ -55,11 +55,16 @@ MODEL_FIELDS = (
 )
 
 
+# What a patch changes: a text as a whole (True), or pairs by their name.
+CHANGEABLE = {"description": True, "kvTags": False, "properties": False}
+
+
 def create_asset(service: Service, request: Request) -> dict[str, Any]:
     """An asset names artifacts that must be there."""
     body = only_known(request.object(), ASSET_FIELDS, "the asset")
-    for item in body.get("artifacts") or []:
-        name = item.get("prefix") or item.get("id") or ""
+    for item in rows(body.get("artifacts"), "artifacts"):
+        named = section(item, "an artifact")
+        name = str(named.get("prefix") or named.get("id") or "")
         origin, _, rest = name.partition("/")
         container, _, path = rest.partition("/")
         if not artifacts.listed(service, container, path):
@@ -103,8 +108,8 @@ def create(service: Service, request: Request) -> dict[str, Any]:
             "version": version,
             "createdTime": now(),
             "modifiedTime": now(),
-            "kvTags": body.get("kvTags") or {},
-            "properties": body.get("properties") or {},
+            "kvTags": text_pairs(body.get("kvTags"), "kvTags"),
+            "properties": text_pairs(body.get("properties"), "properties"),
             "datasets": body.get("datasets") or [],
             "derivedModelIds": [],
         }
@@ -119,8 +124,7 @@ def list_all(service: Service, request: Request) -> dict[str, Any]:
     """Newest first, by name, run, framework, tags and properties."""
     asked = {name.lower(): value for name, value in request.query.items()}
     found = [model for model in reversed(service.store.all("model")) if passes(model, asked)]
-    count = int(asked.get("count") or 0)
-    return {"value": found[:count] if count else found, "nextLink": None}
+    return {"value": found[: count(asked.get("count"), "count", len(found))], "nextLink": None}
 
 
 def passes(model: dict[str, Any], asked: dict[str, str]) -> bool:
@@ -145,17 +149,22 @@ def change(service: Service, request: Request) -> dict[str, Any]:
     """A JSON patch: tags, properties, description."""
     with service.store.transaction():
         model = get(service, request)
-        for step in request.json() if request.body else []:
-            field, _, key = str(step.get("path", "")).strip("/").partition("/")
-            if step.get("op") not in ("add", "replace", "remove") or field not in MODEL_FIELDS:
-                raise bad_request(f"cannot apply '{step}' to a model")
-            if step["op"] == "remove":
-                (model[field] or {}).pop(key, None)
-            elif key:
-                model[field] = {**(model[field] or {}), key: step["value"]}
-            else:
-                model[field] = step["value"]
+        for step in rows(request.json() or None, "the patch"):
+            patch(model, section(step, "a step of the patch"))
         return service.store.put("model", "", model["id"], {**model, "modifiedTime": now()})
+
+
+def patch(model: dict[str, Any], step: dict[str, Any]) -> None:
+    field, _, key = str(step.get("path", "")).strip("/").partition("/")
+    whole = CHANGEABLE.get(field)
+    if whole is None or step.get("op") not in ("add", "replace", "remove") or bool(key) is whole:
+        raise bad_request(f"cannot apply '{step}' to a model; it changes {', '.join(CHANGEABLE)}")
+    if whole:
+        model[field] = None if step["op"] == "remove" else step.get("value")
+    elif step["op"] == "remove":
+        model[field].pop(key, None)
+    else:
+        model[field] = {**model[field], key: str(step.get("value", ""))}
 
 
 def delete(service: Service, request: Request) -> Response:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 LIST = (
-    "import importlib.metadata as m, json, sys;"
+    "import json, sys; del sys.path[0];"  # the current folder, which is not the job's
+    "import importlib.metadata as m;"
     "print(json.dumps([sys.version.split()[0], {d.metadata['Name']: d.version for d in m.distributions()}]))"
 )
 REQUIREMENT = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?\s*(?:={2,3}\s*([^\s;,]+))?")
@@ -21,7 +22,7 @@ NOT_PYTHON = frozenset({"python", "pip", "cudatoolkit", "openmpi", "gcc", "gxx",
 
 def installed(python: str) -> tuple[str, dict[str, str]]:
     """(Python's version, distribution -> version) of an interpreter."""
-    done = subprocess.run([python, "-c", LIST], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([python, "-E", "-c", LIST], capture_output=True, text=True, timeout=60, check=True)
     version, found = json.loads(done.stdout)
     return version, {normal(name): number for name, number in found.items() if name}
 

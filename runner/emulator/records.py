@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from runner.emulator.checking import section
 from runner.emulator.messages import bad_request, not_found, now
 from runner.emulator.service import Service
 from runner.emulator.store import safe_name
 
+NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}")
 FINAL = frozenset({"Completed", "Failed", "Canceled"})
 SCRIPT_RUN = "azureml.scriptrun"
 INTERACTIVE = "azureml.interactive"
@@ -61,12 +64,15 @@ def require_experiment(service: Service, parameters: Mapping[str, str]) -> Docum
 
 
 def ensure_experiment(service: Service, name: str) -> Document:
+    """The experiment of that name, made on first use. Raises ServiceError (400) for a name that none can have."""
     with service.store.transaction():
         found = experiment(service, name)
-        if found is None:
-            found = {"experimentId": str(uuid.uuid4()), "name": name, "description": None, "createdUtc": now()}
-            service.store.put("experiment", "", name, {**found, "archivedTime": None, "tags": {}})
-        return found
+        if found is not None:
+            return found
+        if not NAME.fullmatch(name):
+            raise bad_request(f"experiment name '{name}' is invalid; letters, digits, '_' and '-', at most 255")
+        made = {"experimentId": str(uuid.uuid4()), "name": name, "description": None, "createdUtc": now()}
+        return service.store.put("experiment", "", name, {**made, "archivedTime": None, "tags": {}})
 
 
 def run(service: Service, run_id: str) -> Document | None:
@@ -124,7 +130,8 @@ def merged(found: Document, body: Mapping[str, Any]) -> Document:
     """A run with what a client sent: texts replaced, tags and properties merged."""
     changes = {key: body[key] for key in WRITABLE if body.get(key) is not None}
     for key in MERGED:
-        changes[key] = {**found[key], **{name: as_text(value) for name, value in (body.get(key) or {}).items()}}
+        sent = section(body.get(key), key)
+        changes[key] = {**found[key], **{name: as_text(value) for name, value in sent.items()}}
     return {**found, **changes}
 
 

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from runner.emulator import artifacts, records
-from runner.emulator.checking import only_known, text_pairs
+from runner.emulator.checking import needed, only_known, rows, section
 from runner.emulator.experiments import BY_ID, BY_NAME, HISTORY
 from runner.emulator.identity import RUN_TOKEN_SECONDS
 from runner.emulator.messages import Request, Route, not_found, page
@@ -52,18 +52,24 @@ def apply(service: Service, request: Request, run_id: str, body: dict[str, Any])
 def change_many(service: Service, request: Request) -> dict[str, Any]:
     body = only_known(request.object(), ("runs",), "the body")
     done = {}
-    for item in body.get("runs") or []:
+    for item in rows(body.get("runs"), "runs"):
         wanted = only_known(item, records.RUN_FIELDS, "a run")
-        done[wanted["runId"]] = records.shown(apply(service, request, wanted["runId"], wanted))
+        run_id = needed(wanted.get("runId"), "runId")
+        done[run_id] = records.shown(apply(service, request, run_id, wanted))
     return {"runs": done, "errors": {}}
 
 
 def remove_tags(service: Service, request: Request) -> dict[str, Any]:
     """The body lists names, or names with values (then only an equal value is removed)."""
-    run, body = found(service, request), request.json()
-    wanted = set(body) if isinstance(body, list) else set(text_pairs(body, "tags"))
-    kept = {key: value for key, value in run["tags"].items() if key not in wanted}
-    return records.shown(records.change_run(service, run["runId"], tags=kept))
+    body = request.json()
+    names = {str(name) for name in body} if isinstance(body, list) else set()
+    pairs = {} if isinstance(body, list) else section(body, "tags")
+    with service.store.transaction():
+        run = found(service, request)
+        kept = {
+            key: value for key, value in run["tags"].items() if key not in names and (key, value) not in pairs.items()
+        }
+        return records.shown(records.change_run(service, run["runId"], tags=kept))
 
 
 def details(service: Service, request: Request) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def run_token(service: Service, run_id: str) -> str:
 
 def run_data(service: Service, request: Request) -> dict[str, Any]:
     body = only_known(request.object(), ("runId", "selectRunMetadata", "selectRunDefinition"), "the body")
-    return {"runMetadata": records.shown(records.require_run(service, body["runId"]))}
+    return {"runMetadata": records.shown(records.require_run(service, needed(body.get("runId"), "runId")))}
 
 
 def cancel(service: Service, request: Request) -> dict[str, Any]:

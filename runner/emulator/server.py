@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
-from runner.emulator.messages import Request, Response, ServiceError, error_body
+from runner.emulator.messages import Request, Response, ServiceError, bad_request, error_body
 from runner.emulator.routes import dispatch
 from runner.emulator.service import Service
 
@@ -107,11 +108,10 @@ class Handler(BaseHTTPRequestHandler):
     def read_body(self) -> bytes:
         if "chunked" in self.headers.get("Transfer-Encoding", "").lower():
             return self.read_chunks()
-        length = int(self.headers.get("Content-Length") or 0)
-        return self.read_part(length, MAX_BODY)
+        return self.read_part(number(self.headers.get("Content-Length") or "0", 10), MAX_BODY)
 
     def read_part(self, length: int, room: int) -> bytes:
-        if not 0 <= length <= room:
+        if length > room:
             raise ServiceError(
                 413, "RequestBodyTooLarge", f"a request may have {MAX_BODY} bytes; send the rest in blocks"
             )
@@ -122,7 +122,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def read_chunks(self) -> bytes:
         body = BytesIO()
-        while size := int(self.rfile.readline(64).partition(b";")[0], 16):
+        while size := number(self.rfile.readline(64).partition(b";")[0].decode("latin-1"), 16):
             body.write(self.read_part(size, MAX_BODY - body.tell()))
             self.rfile.readline(64)
         while self.rfile.readline(65536).strip():
@@ -156,6 +156,13 @@ class Handler(BaseHTTPRequestHandler):
 
 for method in METHODS:
     setattr(Handler, f"do_{method}", Handler.respond)
+
+
+def number(text: str, base: int) -> int:
+    """A length that a client sent. Raises ServiceError (400): what comes after it cannot be told apart."""
+    if not re.fullmatch(r"\s*[0-9A-Fa-f]+\s*" if base == 16 else r"\s*[0-9]+\s*", text):
+        raise bad_request(f"'{text.strip()}' is no length of a body", "InvalidRequestBody")
+    return int(text, base)
 
 
 def copy(source: BinaryIO, target: Any, length: int) -> None:

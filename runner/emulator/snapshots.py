@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from runner.emulator.blobs import file_of
-from runner.emulator.checking import only_known
+from runner.emulator.checking import only_known, rows, section
 from runner.emulator.messages import Request, Route, bad_request, not_found, now
 from runner.emulator.service import Service
 
@@ -29,7 +29,7 @@ def latest(service: Service, request: Request) -> dict[str, Any]:
 def addresses(service: Service, request: Request) -> dict[str, Any]:
     body = only_known(request.object(), ("FileNames",), "the body")
     nodes = []
-    for name in body.get("FileNames") or []:
+    for name in rows(body.get("FileNames"), "FileNames"):
         path = f"/azureml-{CONTAINER}/{uuid.uuid4().hex}"
         nodes.append({"fullName": checked(name), "blobUri": service.blob_address(path, "rcw")})
     return {"fileNodes": nodes}
@@ -48,9 +48,10 @@ def create(service: Service, request: Request) -> dict[str, Any]:
     identifier = request.parameters["snapshot"]
     body = only_known(request.object(), FIELDS, "the snapshot")
     known = files_of_parent(service, body.get("ParentSnapshotId"))
-    sent = dict(revision(service, item) for item in (body.get("FileRevisionList") or {}).get("FileNodes") or [])
+    revisions = section(body.get("FileRevisionList"), "FileRevisionList")
+    sent = dict(revision(service, item) for item in rows(revisions.get("FileNodes"), "FileNodes"))
     files = {}
-    for path in paths_of(body.get("DirTreeNode") or {}):
+    for path in paths_of(section(body.get("DirTreeNode"), "DirTreeNode")):
         blob = sent.get(path) or known.get(path)
         if blob is None:
             raise bad_request(f"file '{path}' of the snapshot was never sent")
@@ -86,21 +87,22 @@ def revision(service: Service, item: Any) -> tuple[str, str]:
 
 def paths_of(node: Mapping[str, Any], above: str = "") -> Iterator[str]:
     """Every file of a tree. A node with children, or typed a directory, is none."""
-    for name, child in (node.get("children") or {}).items():
+    for name, child in section(node.get("children"), "children").items():
         path = f"{above}/{name}" if above else name
-        if str(child.get("type", "")).lower() == "file":
+        if section(child, f"node '{path}'").get("children"):
+            yield from paths_of(child, path)
+        elif str(child.get("type", "")).lower() == "file":
             yield checked(path)
-        yield from paths_of(child, path)
 
 
 def archive(service: Service, request: Request) -> dict[str, Any]:
     """A zip of everything, and where to get it."""
-    document = require(service, request.parameters["snapshot"])
+    identifier = request.parameters["snapshot"]
     path = service.store.new_file()
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
-        for name, blob in document["files"].items():
-            bundle.write(file_of(service, CONTAINER, blob) or path, name)
-    name = f"{document['id']}-{uuid.uuid4().hex[:8]}.zip"
+        for name, source in sources(service, identifier):
+            bundle.write(source, name)
+    name = f"{identifier}-{uuid.uuid4().hex[:8]}.zip"
     service.store.put("blob", CONTAINER, name, {"name": name, "file": service.store.relative(path)})
     return {"zipSasUri": service.blob_address(f"/azureml-{CONTAINER}/{name}")}
 
@@ -120,11 +122,21 @@ def metadata(service: Service, request: Request) -> dict[str, Any]:
 def stage(service: Service, identifier: str, folder: Path) -> None:
     """Put the files of a snapshot into a new folder."""
     folder.mkdir(parents=True)
-    for name, blob in require(service, identifier)["files"].items():
-        target, source = folder / name, file_of(service, CONTAINER, blob)
+    for name, source in sources(service, identifier):
+        target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        if source is not None:
-            shutil.copyfile(source, target)
+        shutil.copyfile(source, target)
+
+
+def sources(service: Service, identifier: str) -> list[tuple[str, Path]]:
+    """(path in the snapshot, where its bytes are). Raises ServiceError (404) rather than leave a file out."""
+    found = []
+    for name, blob in require(service, identifier)["files"].items():
+        file = file_of(service, CONTAINER, blob)
+        if file is None:
+            raise not_found(f"the bytes of '{name}' in snapshot '{identifier}' are gone; submit again", "BlobNotFound")
+        found.append((name, file))
+    return found
 
 
 ROUTES = (

@@ -3,7 +3,8 @@
 DIR/state.sqlite     documents: (kind, owner, key) -> JSON
 DIR/ca.pem, ca.key, server.pem, bundle.pem, secret   identity, made on first use
 DIR/blobs/           uploaded bytes
-DIR/runs/<run>/      nodes/<n>/ working directories, logs/, outputs of a run
+DIR/runs/<run>/      nodes/<n>/ working directories while it runs, logs/, kept/ what it left in ./outputs and ./logs
+DIR/bin/             the jobs' `python`
 """
 
 from __future__ import annotations
@@ -73,10 +74,6 @@ class Store:
                 (kind, owner, key, json.dumps(body)),
             )
         return body
-
-    def add(self, kind: str, owner: str, body: Document) -> None:
-        """Append under a key that nobody has: for rows that are only ever listed."""
-        self.put(kind, owner, uuid.uuid4().hex, body)
 
     def delete(self, kind: str, owner: str, key: str) -> bool:
         with self.lock:

@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from runner.emulator import environments, records, snapshots
-from runner.emulator.checking import only_known, text_pairs, whole_number
+from runner.emulator.checking import only_known, rows, section, text_pairs, whole_number
 from runner.emulator.layouts import layout
 from runner.emulator.messages import Request, Route, ServiceError, bad_request
 from runner.emulator.service import Service
@@ -99,37 +99,31 @@ def checked(service: Service, configuration: dict[str, Any]) -> dict[str, Any]:
     seconds = configuration.get("maxRunDurationSeconds")
     if seconds is not None and whole_number(seconds, "maxRunDurationSeconds") > MAX_SECONDS:
         raise bad_request(f"maxRunDurationSeconds {seconds} is more than {MAX_SECONDS}")
-    environment = resolved(service, configuration.get("environment") or {})
+    text_pairs(configuration.get("environmentVariables"), "environmentVariables")
+    environment = resolved(service, section(configuration.get("environment"), "environment"))
     return {**configuration, "target": cluster["name"], "environment": environment, "layout": asked.as_json()}
 
 
 def check_program(configuration: dict[str, Any]) -> None:
     script, command = configuration.get("script"), configuration.get("command")
-    if bool(script) == bool(command):
+    if bool(script) == bool(command) or not isinstance(script or command, str):
         raise bad_request("a run has a script or a command, exactly one of them")
-    for argument in configuration.get("arguments") or []:
-        if not isinstance(argument, str | int | float):
+    for argument in rows(configuration.get("arguments"), "arguments"):
+        if isinstance(argument, bool) or not isinstance(argument, str | int | float):
             raise bad_request(f"argument '{argument}' is neither text nor a number")
 
 
 def resolved(service: Service, environment: dict[str, Any]) -> dict[str, Any]:
     """The environment as registered. One without a version is registered, as Azure does with what it has never seen."""
     name, version = environment.get("name"), environment.get("version")
-    if not name:
+    if not isinstance(name, str) or not name:
         raise bad_request("the run has no environment")
-    known = environments.versions_of(service, name)
+    if version is None and not environments.is_reserved(name):
+        return environments.saved(service, name, environment)
     try:
-        if version is not None or name.lower().startswith(environments.RESERVED):
-            return {**environments.find(service, name, version)}
+        return environments.find(service, name, version)
     except ServiceError as error:
         raise bad_request(error.message, error.code) from None
-    wanted = {key: environment.get(key) for key in environments.FIELDS if key not in ("name", "version", "assetId")}
-    for found in known:
-        if environments.fingerprint(found) == environments.fingerprint(wanted):
-            return found
-    number = str(environments.next_number(known))
-    document = {**wanted, "name": name, "version": number, "assetId": f"azureml:{name}:{number}"}
-    return service.store.put("environment", name, number, document)
 
 
 ROUTES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from runner.emulator.checking import only_known
+from runner.emulator.checking import needed, only_known, rows, section
 from runner.emulator.messages import Request, Response, Route, not_found, now, page
 from runner.emulator.service import Service
 
@@ -18,13 +18,13 @@ def put(service: Service, request: Request) -> Response:
 
 
 def put_many(service: Service, request: Request) -> Response:
-    for item in only_known(request.object(), ("secrets",), "the body").get("secrets") or []:
+    for item in rows(only_known(request.object(), ("secrets",), "the body").get("secrets"), "secrets"):
         save(service, only_known(item, FIELDS, "a secret"))
     return Response()
 
 
 def save(service: Service, secret: dict[str, Any]) -> None:
-    name = str(secret["name"])
+    name = needed(secret.get("name"), "the name of a secret")
     known = service.store.get("secret", "", name) or {"createdTime": now()}
     service.store.put("secret", "", name, {**known, **secret, "modifiedTime": now()})
 
@@ -37,7 +37,8 @@ def get(service: Service, request: Request) -> dict[str, Any]:
 
 
 def get_many(service: Service, request: Request) -> dict[str, Any]:
-    asked = [str(item["name"]) for item in request.object().get("secrets") or []]
+    named = [section(item, "a secret") for item in rows(request.object().get("secrets"), "secrets")]
+    asked = [needed(item.get("name"), "the name of a secret") for item in named]
     found = {name: service.store.get("secret", "", name) for name in asked}
     return {
         "secrets": [secret for secret in found.values() if secret],

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from runner.emulator.identity import TOKEN_SECONDS
-from runner.emulator.messages import Request, Route, ServiceError, bad_request, page
+from runner.emulator.messages import Request, Route, ServiceError, bad_request, not_found, page
 from runner.emulator.service import ACCOUNT, LOCATION, NAME, SUBSCRIPTION, TENANT, Service
 
 # The SDK v1 asks for "AzureCloud" by default; the second is for clients that ignore the list for the known names.
@@ -62,7 +62,7 @@ def cloud(service: Service, name: str) -> dict[str, Any]:
 def token(service: Service, request: Request) -> dict[str, Any]:
     """An access token for whoever knows the secret in the path. Asked for by POST (v1) and GET (azure-identity)."""
     if not service.identity.is_path_secret(request.parameters["secret"]):
-        raise ServiceError(404, "NotFound", "there is no such identity endpoint")
+        raise not_found("there is no such identity endpoint")
     resource = {**request.query, **request.form()}.get("resource", service.origin)
     issued = service.identity.token({"aud": resource, "tid": TENANT, "appid": NAME, **USER})
     expires = str(int(time.time()) + TOKEN_SECONDS)
@@ -107,7 +107,10 @@ def subscriptions(service: Service, request: Request) -> dict[str, Any]:
 
 
 def get_subscription(service: Service, request: Request) -> dict[str, Any]:
-    return subscription(request.parameters["subscription"])
+    asked = request.parameters["subscription"]
+    if asked.lower() not in {names["subscription"].lower() for names in service.workspace()["names"]}:
+        raise not_found(f"subscription '{asked}' was not found", "SubscriptionNotFound")
+    return subscription(asked)
 
 
 def subscription(name: str) -> dict[str, Any]:
