@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,14 +79,21 @@ def test_the_rank_that_died_first_is_the_one_shown(cli: Cli, bare: Path, case: s
     assert processes_of(json.loads(cli(bare, "show", "--json").out)["id"]) == []
 
 
+def from_a_terminal(folder: Path, **options: Any) -> subprocess.Popen[Any]:
+    """A run as a person starts it. Whoever started the tests may have them ignore signals (nohup, `&` in a script)."""
+
+    def listening() -> None:
+        for number in (signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_DFL)
+
+    return subprocess.Popen([*AMLRUN, "run", "code.script=main.py"], cwd=folder, preexec_fn=listening, **options)
+
+
 def test_a_closed_terminal_does_not_end_the_run(bare: Path, tmp_path: Path) -> None:
     go = tmp_path / "go"
     write(bare, {"main.py": SLEEPER.replace("GO", repr(str(go)))})
     leader, follower = pty.openpty()
-    command = [*AMLRUN, "run", "code.script=main.py"]
-    attached = subprocess.Popen(
-        command, cwd=bare, stdin=follower, stdout=follower, stderr=follower, start_new_session=True
-    )
+    attached = from_a_terminal(bare, stdin=follower, stdout=follower, stderr=follower, start_new_session=True)
     os.close(follower)
     wait_for(lambda: bool((bare / ".runs").exists() and runs(bare) and runs(bare)[0]["state"] == "running"))
     os.close(leader)  # what a closed terminal does: hang-up of the session
@@ -98,8 +106,7 @@ def test_a_closed_terminal_does_not_end_the_run(bare: Path, tmp_path: Path) -> N
 
 def test_ctrl_c_cancels_and_leaves_nothing_behind(bare: Path, tmp_path: Path) -> None:
     write(bare, {"main.py": SLEEPER.replace("GO", repr(str(tmp_path / "never")))})
-    command = [*AMLRUN, "run", "code.script=main.py"]
-    attached = subprocess.Popen(command, cwd=bare, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    attached = from_a_terminal(bare, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert attached.stdout is not None
     for line in attached.stdout:
         if line.strip() == "started":
