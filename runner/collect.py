@@ -39,7 +39,7 @@ def summary(project: Path, run: Run, rows: Sequence[Mapping[str, Any]]) -> dict[
 def in_short(run: Run) -> dict[str, Any]:
     """What a list of runs says about each."""
     whole = run.as_json()
-    return {key: whole[key] for key in ("id", "url", "name", "target", "state", "created", "ended")}
+    return {key: whole[key] for key in ("id", "url", "page", "name", "target", "state", "created", "ended")}
 
 
 def last_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def snapshot_text(snapshot: Snapshot) -> str:
 
 def run_text(record: Mapping[str, Any]) -> str:
     """`show` for people, from `collect.summary`."""
-    rows = [("run", record["id"]), ("url", record["url"]), ("state", record["state"])]
+    rows = [("run", record["id"]), ("url", record["url"]), ("page", record["page"]), ("state", record["state"])]
     rows += [("created", local_time(record["created"])), ("took", duration(record["created"], record["ended"]))]
     rows += [("metric", f"{name} {value}") for name, value in collect.headline(record["metrics"])]
     rows.append(("overrides", " ".join(shlex.quote(item) for item in record["overrides"]) or "none"))
@@ -153,7 +153,7 @@ def result_text(run: Run, metrics: Mapping[str, Any], outputs: Path) -> str:
     """The last lines of a run that went well."""
     took = duration(run.created, run.ended)
     rows = [(name, value) for name, value in collect.headline(metrics)]
-    rows += [("outputs", str(outputs)), ("note", run.note)]
+    rows += [("outputs", str(outputs)), ("page", run.page), ("note", run.note)]
     return f"{run.id} {run.state.value} in {took}\n" + table([row for row in rows if row[1]])
 
 

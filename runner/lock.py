@@ -83,7 +83,7 @@ def portable(plan: Plan) -> dict[str, Any]:
     """The plan without what belongs to this machine."""
     python = "python" if plan.target == "local" else plan.python
     resolved = {key: value for key, value in plan.resolved.items() if key != "env" or plan.target != "local"}
-    return replace(plan, project=".", python=python, resolved=resolved, request={}).as_json()
+    return replace(plan, project=".", python=python, resolved=resolved, request={}, workspace="").as_json()
 
 
 def wrong(path: Path, what: str, hint: str, line: int | None = None, column: int | None = None) -> ConfigError:

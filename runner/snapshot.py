@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from runner.spec import SnapshotRef
 MAX_BYTES = 300 * 1024 * 1024
 MAX_FILES = 2000
 CHUNK = 1024 * 1024
+IGNORE_FILE = ".amlignore"
 # What never travels, whatever the ignore files say: version control, our own state, results, caches, credentials.
 ALWAYS = (
     ".git",
@@ -81,7 +82,8 @@ class Snapshot:
 
     @property
     def ref(self) -> SnapshotRef:
-        return SnapshotRef(self.digest, len(self.files), sum(file.bytes for file in self.files))
+        executables = tuple(file.path for file in self.files if file.executable)
+        return SnapshotRef(self.digest, len(self.files), sum(file.bytes for file in self.files), executables)
 
     def biggest(self, count: int = 10) -> list[File]:
         return sorted(self.files, key=lambda file: (-file.bytes, file.path))[:count]
@@ -166,7 +168,7 @@ def write_copy(snapshot: Snapshot, folder: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
     # An empty one, or the SDK applies .gitignore a second time and drops files that were chosen here.
-    (folder / ".amlignore").write_text("", encoding="utf-8")
+    (folder / IGNORE_FILE).write_text("", encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +241,7 @@ def scan(root: Path, folder: str = "", inherited: Sequence[Ignore] = ()) -> Iter
 
 def ignores_of(here: Path, folder: str) -> list[Ignore]:
     found = [] if folder else [Ignore("", ALWAYS_SOURCE, list(ALWAYS)), *ignores_above(here)]
-    for name in (".gitignore",) if folder else (".gitignore", ".amlignore"):
+    for name in (".gitignore",) if folder else (".gitignore", IGNORE_FILE):
         path = here / name
         if path.is_file():
             found.append(Ignore(folder, f"{folder}/{name}" if folder else name, lines_of(path)))
@@ -357,9 +359,11 @@ def copy(source: Path, target: Path, file: File) -> None:
     target.chmod(0o755 if file.executable else 0o644)
 
 
-def digest_of(files: Sequence[File], generated: Mapping[str, str]) -> str:
-    rows = [[file.path, file.sha256, file.executable] for file in files]
-    rows += [[path, hashlib.sha256(text.encode()).hexdigest(), False] for path, text in sorted(generated.items())]
+def digest_of(files: Iterable[File], generated: Mapping[str, str]) -> str:
+    """sha256 over path, content and mode of everything that is staged, except the .amlignore, which is always empty."""
+    found = {file.path: (file.sha256, file.executable) for file in files}
+    found |= {path: (hashlib.sha256(text.encode()).hexdigest(), False) for path, text in generated.items()}
+    rows = [[path, *found[path]] for path in sorted(found) if path != IGNORE_FILE]
     return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -158,11 +158,12 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRef:
-    """The code that travels, by content: sha256 over paths, modes and contents."""
+    """The code that travels, by content: sha256 over paths, modes and contents. A service may lose the modes."""
 
     digest: str
     files: int
     bytes: int
+    executables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,8 @@ class Plan:
     three. `environment` holds variables (no secret; `secrets` are names only). `resolved` says what every `auto` became
     and why. `not_checked` and `not_asked` name what no check has covered. `request` is the target's own view of the
     plan. `cost` is the estimate of runner.cost, empty where nothing is paid. `resumes` is the run whose outputs (its
-    checkpoints) are there when this one starts.
+    checkpoints) are there when this one starts. `workspace` is the name of the one it goes to, '' where it runs here or
+    where no config.json says it yet.
     """
 
     id: str
@@ -216,10 +218,12 @@ class Plan:
     request: Mapping[str, Any] = field(default_factory=dict)
     cost: Mapping[str, Any] = field(default_factory=dict)
     resumes: str | None = None
+    workspace: str = ""
 
     @property
     def url(self) -> str:
-        return f"local://{self.id}" if self.target == "local" else f"azureml://{self.name}/{self.id}"
+        """`azureml://WORKSPACE/GROUP/RUN` means the same run on every machine."""
+        return f"local://{self.id}" if self.target == "local" else f"azureml://{self.workspace}/{self.name}/{self.id}"
 
     def as_json(self) -> dict[str, Any]:
         data = asdict(self)
@@ -235,7 +239,8 @@ class Plan:
         git = {**values["git"], "dirty": tuple(values["git"]["dirty"])}
         for name in ("overrides", "frozen", "arguments", "command", "secrets", "not_checked", "not_asked"):
             values[name] = tuple(values[name])
-        values |= {"layout": Layout(**layout), "snapshot": SnapshotRef(**values["snapshot"]), "git": GitState(**git)}
+        code = {**values["snapshot"], "executables": tuple(values["snapshot"].get("executables", ()))}
+        values |= {"layout": Layout(**layout), "snapshot": SnapshotRef(**code), "git": GitState(**git)}
         return cls(**values)
 
 
@@ -253,7 +258,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What happened so far. Times are ISO 8601 with zone. `phases` lists every state entered, with its time."""
+    """What happened so far. Times are ISO 8601 with zone. `phases` lists every state entered, with its time.
+
+    `page` is the address of the service's own page of the run, '' where it has none.
+    """
 
     id: str
     url: str
@@ -265,6 +273,7 @@ class Run:
     ended: str | None = None
     failure: Failure | None = None
     note: str = ""
+    page: str = ""
 
     def as_json(self) -> dict[str, Any]:
         done: dict[str, Any] = jsonable(asdict(self))

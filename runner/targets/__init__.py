@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -35,5 +36,17 @@ def load_target(kind: str, project: Path | None = None) -> Target:
 
 
 def addressed(plan: Plan, project: Path) -> Plan:
-    """The plan with its target's own view of it."""
-    return replace(plan, request=load_target(plan.target, project).request(plan))
+    """The plan with the workspace that it goes to, and its target's own view of it."""
+    named = replace(plan, workspace=workspace_name(plan, project))
+    return replace(named, request=load_target(plan.target, project).request(named))
+
+
+def workspace_name(plan: Plan, project: Path) -> str:
+    """As the configuration or its config.json says; '' where that is not there (a plan can be made without)."""
+    if plan.target == "local":
+        return ""
+    from runner.targets.azureml_workspace import names_of
+
+    with contextlib.suppress(TargetError):
+        return names_of(project, plan.config["workspace"])["name"]
+    return ""

@@ -124,7 +124,7 @@ def send(item: Sending, submit_once: Callable[[], Any]) -> None:
                 raise
             continue
         sent = moved(history.planned(item.plan), look_up(item.service, item.plan.name, item.plan.id))
-        store(item, replace(sent, note=run.get_portal_url()))
+        store(item, replace(sent, page=run.get_portal_url()))
         return
 
 

@@ -45,13 +45,18 @@ def launch(runs: list[Run], args: argparse.Namespace, project: Path) -> int:
     """Say what was sent, then (unless detached) follow it to its end and print the results."""
     talk = sys.stderr if args.json else sys.stdout
     if not args.quiet:
-        print("\n".join(f"{item.url}" for item in runs), file=talk, flush=True)
+        print("\n".join(line for item in runs for line in addresses(item)), file=talk, flush=True)
     if args.detach:
         if args.json:
             print(json.dumps({"runs": [item.as_json() for item in runs]}, indent=2))
         return 0
     target = load_target(runs[0].target, project)
     return conclude(target, attached(target, runs, args, project), args, project)
+
+
+def addresses(run: Run) -> list[str]:
+    """How amlrun names the run, and where a browser shows it."""
+    return [run.url, *([f"page: {run.page}"] if run.page else [])]
 
 
 def attached(target: Target, runs: list[Run], args: argparse.Namespace, project: Path) -> list[Run]:

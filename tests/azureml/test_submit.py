@@ -87,7 +87,7 @@ def test_a_plan_is_sent_and_stored_with_its_page(azure: Azure, sending: Callable
     submit([item])
 
     assert azure.started == [item.plan.id]
-    assert (stored(item).state, stored(item).note) == (State.PREPARING, f"https://portal/{item.plan.id}")
+    assert (stored(item).state, stored(item).page) == (State.PREPARING, f"https://portal/{item.plan.id}")
 
 
 def test_sent_twice_is_one_run(azure: Azure, sending: Callable[..., Sending]) -> None:

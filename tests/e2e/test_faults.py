@@ -86,7 +86,8 @@ def from_a_terminal(folder: Path, **options: Any) -> subprocess.Popen[Any]:
         for number in (signal.SIGHUP, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
 
-    return subprocess.Popen([*AMLRUN, "run", "code.script=main.py"], cwd=folder, preexec_fn=listening, **options)
+    command = [*AMLRUN, "run", "code.script=main.py"]
+    return subprocess.Popen(command, cwd=folder, preexec_fn=listening, **options)  # noqa: PLW1509 - one thread here
 
 
 def test_a_closed_terminal_does_not_end_the_run(bare: Path, tmp_path: Path) -> None:

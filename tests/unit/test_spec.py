@@ -156,7 +156,10 @@ def test_nouns_are_frozen_and_urls_name_the_target(plan: Plan) -> None:
     with pytest.raises(FrozenInstanceError):
         plan.id = "other"  # type: ignore[misc]
     local = replace(plan, target="local", id="r-1", name="n")
-    assert (local.url, replace(local, target="azureml").url) == ("local://r-1", "azureml://n/r-1")
+    assert (local.url, replace(local, target="azureml", workspace="w").url) == (
+        "local://r-1",
+        "azureml://w/n/r-1",
+    )
 
 
 @given(PLANS)
