@@ -157,6 +157,9 @@ def naming_shell(parser: argparse.ArgumentParser) -> None:
 def listing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--count", type=int, default=20, help="how many, newest first (default: 20)")
     parser.add_argument("--state", help="only runs in this state: running, completed, failed, canceled, ...")
+    parser.add_argument("--remote", action="store_true", help="ask the workspace, not this project's history")
+    parser.add_argument("--experiment", metavar="NAME", help="with --remote: only runs of this experiment")
+    parser.add_argument("overrides", nargs="*", help="with --remote: which workspace: workspace=emulator, ...")
 
 
 VERBS: dict[str, Verb] = {

@@ -14,8 +14,8 @@ from typing import Any
 from runner import history
 from runner.errors import SnapshotError
 from runner.git_state import git
-from runner.snapshot import Snapshot, stage, take
-from runner.spec import GitState
+from runner.snapshot import Snapshot, returned, stage, take
+from runner.spec import GitState, SnapshotRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,15 @@ def restore(ref: CodeRef, project: Path, commit: GitState | None) -> Path:
         f"code {ref.digest[:12]} is not staged here, is not what the work tree holds, and is not {where}{dirty}; "
         "run it where it was locked, or lock again from a clean commit"
     )
+
+
+def keep(tree: Path, ref: SnapshotRef, project: Path) -> Path:
+    """Stage code that came back from where it was sent, with the modes that a service loses.
+
+    Raises SnapshotError if it is not what `ref` says.
+    """
+    history.hide_from_git(project)
+    return stage(returned(tree, ref), history.snapshot_dir(project, ref.digest))
 
 
 def trees(project: Path, commit: GitState | None) -> Iterator[Path]:

@@ -5,7 +5,7 @@ Only `runner.cli.main` catches `RunnerError`; any other exception is a bug and s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -98,3 +98,11 @@ class StoppedError(RunnerError):
     """Ctrl-C."""
 
     exit_code = 130
+
+
+def without_errors(problems: Iterable[Problem]) -> list[Problem]:
+    """The warnings, each once. Raises ConfigError with everything if there is an error."""
+    each = list(dict.fromkeys(problems))
+    if any(problem.severity == "error" for problem in each):
+        raise ConfigError(each)
+    return each

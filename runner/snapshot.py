@@ -125,6 +125,21 @@ def take(
     return Snapshot(root, files, extra, left_out, secrets, digest_of(files, extra))
 
 
+def returned(tree: Path, ref: SnapshotRef) -> Snapshot:
+    """A staged copy that has lost its modes, whole and unchanged. Raises SnapshotError for any other tree."""
+    paths = sorted(path for path in tree.rglob("*") if path.is_file())
+    names = [path.relative_to(tree).as_posix() for path in paths]
+    known = [
+        File(name, chunk_digest(path), path.stat().st_size, name in ref.executables)
+        for name, path in zip(names, paths, strict=True)
+        if name != IGNORE_FILE
+    ]
+    digest = digest_of(known, {})
+    if digest != ref.digest:
+        raise SnapshotError(f"the code that came back has digest {digest[:12]}, not {ref.digest[:12]}; nothing staged")
+    return Snapshot(tree, tuple(known), {}, (), (), digest)
+
+
 def check(snapshot: Snapshot) -> None:
     """Raise SnapshotError where the snapshot is over a limit or holds what looks like a key."""
     complaints = [f"{item.place}: looks like {item.kind}; {item.advice}" for item in snapshot.secrets]

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from train.errors import TrainError
-from train.job import Submitted, refuse_another, take_job
+from train.job import Submitted, accept, take_job
 from train.process import find_process, finish, leave
 
 _job: list[Submitted | None] = [None]
@@ -26,7 +26,7 @@ def main(config: DictConfig) -> None:
     try:
         values, process = _plain(config), find_process()
         if _job[0] is not None:
-            refuse_another(_job[0], values, process.world_size)
+            accept(_job[0], values, process.rank, process.world_size)
         from train.loop import train  # torch takes seconds: not for --help, nor to refuse a configuration
 
         train(values, process)

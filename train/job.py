@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from train.errors import TrainError
@@ -55,6 +56,13 @@ def training_digest(config: Mapping[str, Any], world_size: int) -> str:
     return digest({**kept, "world_size": world_size})
 
 
+def accept(job: Submitted, config: Mapping[str, Any], rank: int, world_size: int) -> None:
+    """Raises TrainError for another configuration than the job's; rank 0 keeps it beside what the run leaves."""
+    refuse_another(job, config, world_size)
+    if rank == 0:
+        keep_config(config)
+
+
 def refuse_another(job: Submitted, config: Mapping[str, Any], world_size: int) -> None:
     """Raises TrainError unless this machine composed what the submitting one did."""
     found = training_digest(config, world_size)
@@ -64,6 +72,13 @@ def refuse_another(job: Submitted, config: Mapping[str, Any], world_size: int) -
             f"with {world_size} process(es) here, '{job.training_digest[:12]}' submitted; "
             f"compare `python -m train --cfg job` here with `amlrun config` there (code, Hydra's version, world size)"
         )
+
+
+def keep_config(config: Mapping[str, Any], folder: Path = Path("outputs/amlrun")) -> None:
+    """What this node composed: whoever finds the run finds out what it trained."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8", errors="surrogatepass")
 
 
 def _decode(word: str) -> Submitted:

@@ -20,6 +20,8 @@ def put(service: Service, request: Request) -> Response:
     container, name = place(request)
     if not service.identity.allows(request.path, dict(request.query), "w"):
         return refused(403, "AuthenticationFailed")
+    if not name.isprintable():
+        return refused(400, "InvalidResourceName")  # nor could a list of blobs, which is XML, say it
     part = request.query.get("comp", "")
     return PUTS[part](service, request, container, name) if part in PUTS else refused(501, "NotImplemented")
 
@@ -31,7 +33,9 @@ def put_whole(service: Service, request: Request, container: str, name: str) -> 
     path = service.store.new_file()
     path.write_bytes(request.body)
     content_type = request.headers.get("x-ms-blob-content-type") or request.headers.get("content-type")
-    remember(service, container, name, path, {"md5": digest, "type": content_type})
+    appends = request.headers.get("x-ms-blob-type", "").lower() == "appendblob"
+    about = {"kind": "AppendBlob"} if appends else {"md5": digest}
+    remember(service, container, name, path, {**about, "type": content_type})
     return created({"Content-MD5": digest})
 
 
@@ -71,10 +75,14 @@ def append_block(service: Service, request: Request, container: str, name: str) 
     with (service.store.folder / found["file"]).open("ab") as file:
         start = file.tell()
         file.write(request.body)
+    if "md5" in found:  # of what it was before
+        service.store.put("blob", container, name, {key: found[key] for key in found if key != "md5"})
     return created({"x-ms-blob-append-offset": str(start), "x-ms-blob-committed-block-count": "1"})
 
 
 def put_metadata(service: Service, request: Request, container: str, name: str) -> Response:
+    if file_of(service, container, name) is None:
+        return refused(404, "BlobNotFound")
     return Response(status=200, headers=common())
 
 
@@ -109,7 +117,7 @@ def get(service: Service, request: Request) -> Response:
     about = service.store.get("blob", container, name) or {}
     headers = described(path, about)
     asked = request.headers.get("x-ms-range") or request.headers.get("range")
-    span = re.fullmatch(r"bytes=(\d+)-(\d*)", asked or "", re.ASCII)
+    span = re.fullmatch(r"bytes=(\d{1,18})-(\d{0,18})", asked or "", re.ASCII)
     if span is None or (span[2] and int(span[2]) < int(span[1])):  # what makes no sense is not there, says HTTP
         return Response(path, 200, headers, 0, size)
     first, last = int(span[1]), min(int(span[2] or size), size - 1)
@@ -124,7 +132,7 @@ def described(path: Path, about: dict[str, Any]) -> dict[str, str]:
     headers = {
         **common(),
         "Accept-Ranges": "bytes",
-        "x-ms-blob-type": "BlockBlob",
+        "x-ms-blob-type": about.get("kind") or "BlockBlob",
         "ETag": f'"0x{known.st_mtime_ns:X}"',
         "Last-Modified": formatdate(known.st_mtime, usegmt=True),
         "Content-Type": about.get("type") or "application/octet-stream",
@@ -163,13 +171,13 @@ def listed(service: Service, container: str, name: str) -> str:
     path = file_of(service, container, name)
     if path is None:
         return ""
-    headers = described(path, {})
+    headers = described(path, service.store.get("blob", container, name) or {})
     fields = {
         "Last-Modified": headers["Last-Modified"],
         "Etag": headers["ETag"].strip('"'),
         "Content-Length": str(path.stat().st_size),
         "Content-Type": headers["Content-Type"],
-        "BlobType": "BlockBlob",
+        "BlobType": headers["x-ms-blob-type"],
         "LeaseStatus": "unlocked",
         "LeaseState": "available",
     }

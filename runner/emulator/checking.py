@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from runner.emulator.messages import bad_request
+
+# As many as a 64 bit number has; Python itself refuses to read thousands of them.
+MAX_DIGITS = 18
+SHOWN_CHARACTERS = 100
 
 
 def only_known(body: Any, known: Collection[str], where: str) -> dict[str, Any]:
@@ -33,8 +38,8 @@ def count(value: Any, what: str, most: int) -> int:
     if value is None or value == "":
         return most
     digits = str(value)
-    if not (digits.isascii() and digits.isdigit() and int(digits)):
-        raise bad_request(f"{what} is '{value}'; it must be a whole number of at least 1")
+    if not re.fullmatch(f"0*[1-9][0-9]{{0,{MAX_DIGITS - 1}}}", digits):
+        raise bad_request(f"{what} is '{shortened(digits)}'; it must be a whole number of at least 1")
     return min(int(digits), most)
 
 
@@ -43,6 +48,26 @@ def needed(value: Any, what: str) -> str:
     if isinstance(value, str) and value:
         return value
     raise bad_request(f"{what} is '{value}'; it must be a text", "InvalidRequestBody")
+
+
+def text(value: Any, what: str) -> str | None:
+    """A text that may be missing."""
+    if value is None or isinstance(value, str):
+        return value
+    raise bad_request(f"{what} is '{shortened(value)}'; it must be a text", "InvalidRequestBody")
+
+
+def flag(value: Any, what: str) -> bool | None:
+    """true or false, or nothing said."""
+    if value is None or isinstance(value, bool):
+        return value
+    raise bad_request(f"{what} is '{shortened(value)}'; it must be true or false", "InvalidRequestBody")
+
+
+def shortened(value: Any) -> str:
+    """A value as an error shows it."""
+    shown = str(value)
+    return shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}..."
 
 
 def rows(value: Any, what: str) -> list[Any]:

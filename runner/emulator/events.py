@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runner.emulator import records
-from runner.emulator.checking import only_known, rows, section
+from runner.emulator.checking import needed, only_known, rows, section, text
 from runner.emulator.experiments import BY_ID, BY_NAME
 from runner.emulator.messages import Request, Response, Route, not_found
 from runner.emulator.runs import IN_EXPERIMENT, found
@@ -25,13 +25,15 @@ def event(service: Service, request: Request) -> Response:
 def events(service: Service, request: Request) -> dict[str, Any]:
     """Several at once, of any runs of the experiment."""
     known = records.require_experiment(service, request.parameters)
-    for item in rows(only_known(request.object(), ("events",), "the body").get("events"), "events"):
-        body = only_known(item, FIELDS, "an event")
-        data = section(body.get("data"), "data")
-        run = records.require_run(service, str(data.get("RunId") or data.get("runId")))
-        if run["experimentId"] != known["experimentId"]:
-            raise not_found(f"run '{run['runId']}' is not in experiment '{known['name']}'", "RunNotFound")
-        take(service, run, body)
+    sent = rows(only_known(request.object(), ("events",), "the body").get("events"), "events")
+    with service.store.transaction():
+        for item in sent:
+            body = only_known(item, FIELDS, "an event")
+            data = section(body.get("data"), "data")
+            run = records.require_run(service, needed(data.get("RunId") or data.get("runId"), "RunId"))
+            if run["experimentId"] != known["experimentId"]:
+                raise not_found(f"run '{run['runId']}' is not in experiment '{known['name']}'", "RunNotFound")
+            take(service, run, body)
     return {"errors": []}
 
 
@@ -42,7 +44,8 @@ def take(service: Service, run: dict[str, Any], body: dict[str, Any]) -> None:
         error = section(data.get("ErrorResponse") or data.get("errorResponse"), "ErrorResponse")
         records.change_run(service, run["runId"], error=error)
     elif kind == "warning":
-        warning = {"source": data.get("Source", "run"), "message": data.get("Message", "")}
+        said = {"source": text(data.get("Source"), "Source"), "message": text(data.get("Message"), "Message")}
+        warning = {"source": said["source"] or "run", "message": said["message"] or ""}
         with service.store.transaction():
             known = records.require_run(service, run["runId"])["warnings"] or []
             records.change_run(service, run["runId"], warnings=[*known, warning])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any
 
 from runner.emulator import records
-from runner.emulator.checking import count, needed, only_known, text_pairs
+from runner.emulator.checking import count, flag, needed, only_known, shortened, text, text_pairs
 from runner.emulator.filters import matcher
 from runner.emulator.messages import Request, Route, bad_request, now, page
 from runner.emulator.service import Service
@@ -33,9 +34,9 @@ def change(service: Service, request: Request) -> dict[str, Any]:
     with service.store.transaction():
         found = records.require_experiment(service, request.parameters)
         changes: dict[str, Any] = {"tags": {**found["tags"], **tags}}
-        if body.get("description") is not None:
+        if text(body.get("description"), "description") is not None:
             changes["description"] = body["description"]
-        if body.get("archive") is not None:
+        if flag(body.get("archive"), "archive") is not None:
             changes["archivedTime"] = now() if body["archive"] else None
         return service.store.put("experiment", "", found["name"], {**found, **changes})
 
@@ -83,14 +84,14 @@ def paged(items: list[dict[str, Any]], body: dict[str, Any]) -> dict[str, Any]:
 
 def ordered(items: list[dict[str, Any]], order: Any) -> list[dict[str, Any]]:
     """Runs that have not started come first, as the newest. Raises ServiceError (400) for a field that nobody has."""
-    if not order or not items:
+    if not order:
         return items
     field, _, direction = needed(order, "orderby").partition(" ")
-    spelled = {name.lower(): name for name in items[0]}
-    name = spelled.get(field.lower())
-    if name is None or direction.lower() not in ("", "asc", "desc"):
-        raise bad_request(f"cannot order by '{order}'; a field, and 'asc' or 'desc'")
-    return sorted(items, key=lambda item: in_order(item[name]), reverse=direction.lower() == "desc")
+    spelled = {name.lower(): name for item in items for name in item}
+    name = spelled.get(field.lower(), "")
+    if (items and not name) or direction.lower() not in ("", "asc", "desc"):
+        raise bad_request(f"cannot order by '{shortened(order)}'; a field, and 'asc' or 'desc'")
+    return sorted(items, key=lambda item: in_order(item.get(name)), reverse=direction.lower() == "desc")
 
 
 def in_order(value: Any) -> tuple[bool, float, str]:
@@ -100,10 +101,16 @@ def in_order(value: Any) -> tuple[bool, float, str]:
 
 
 def start_of(token: Any) -> int:
+    """Where a page begins. Raises ServiceError (400) for what no page has answered."""
+    if not token:
+        return 0
     try:
-        return int(base64.urlsafe_b64decode(str(token))) if token else 0
+        first = base64.b64decode(needed(token, "continuationToken"), b"-_", validate=True).decode()
     except ValueError:
-        raise bad_request("the continuation token is not one of ours") from None
+        first = ""
+    if not re.fullmatch("[1-9][0-9]{0,17}", first):
+        raise bad_request("the continuation token is not one of ours")
+    return int(first)
 
 
 ROUTES = (

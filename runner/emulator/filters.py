@@ -6,11 +6,13 @@ Values may stand bare, in "..", in '..', or be null.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from runner.emulator.checking import shortened
 from runner.emulator.messages import bad_request
 
 Document = Mapping[str, Any]
@@ -24,6 +26,8 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "lt": lambda left, right: left is not None and right is not None and left < right,
     "le": lambda left, right: left is not None and right is not None and left <= right,
 }
+# The SDK nests two deep; each level costs several frames of Python's stack.
+MAX_DEPTH = 50
 MAPPINGS = {"tags": "tags", "properties": "properties"}
 
 
@@ -46,13 +50,14 @@ def matcher(text: str | None) -> Test:
 
 def tokens(text: str) -> list[Token]:
     found, at = [], 0
-    while text[at:].strip():
+    text = text.rstrip()
+    while at < len(text):
         match = TOKEN.match(text, at)
         if match is None:
-            raise bad_request(f"the filter '{text}' cannot be read", "InvalidFilter")
+            raise refused(text)
         bare = match["bracket"] or match["word"]
-        quoted = match["double"] if match["double"] is not None else match["single"]
-        found.append(Token(bare, False) if bare is not None else Token((quoted or "").replace("''", "'"), True))
+        quoted = match["double"] if match["double"] is not None else (match["single"] or "").replace("''", "'")
+        found.append(Token(bare, False) if bare is not None else Token(quoted, True))
         at = match.end()
     return found
 
@@ -63,6 +68,7 @@ class Reader:
 
     left: list[Token]
     text: str
+    depth: int = 0
 
     def either(self) -> Test:
         tests = [self.both()]
@@ -78,14 +84,22 @@ class Reader:
 
     def one(self) -> Test:
         if self.takes("not"):
-            negated = self.one()
+            negated = self.deeper(self.one)
             return lambda document: not negated(document)
         if self.takes("("):
-            inner = self.either()
+            inner = self.deeper(self.either)
             if not self.takes(")"):
                 raise self.refuse()
             return inner
         return self.comparison()
+
+    def deeper(self, read: Callable[[], Test]) -> Test:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise self.refuse()
+        test = read()
+        self.depth -= 1
+        return test
 
     def comparison(self) -> Test:
         if len(self.left) < 3 or self.left[1].text.lower() not in COMPARISONS:
@@ -94,7 +108,7 @@ class Reader:
         del self.left[:3]
         compare = COMPARISONS[operator.text.lower()]
         wanted = None if value.text.lower() == "null" and not value.quoted else value.text
-        return lambda document: compare(field_of(document, field.text), wanted)
+        return lambda document: compare(*alike(field_of(document, field.text), wanted))
 
     def takes(self, word: str) -> bool:
         if self.left and not self.left[0].quoted and self.left[0].text.lower() == word:
@@ -103,7 +117,11 @@ class Reader:
         return False
 
     def refuse(self) -> Exception:
-        return bad_request(f"the filter '{self.text}' cannot be read", "InvalidFilter")
+        return refused(self.text)
+
+
+def refused(text: str) -> Exception:
+    return bad_request(f"the filter '{shortened(text)}' cannot be read", "InvalidFilter")
 
 
 def field_of(document: Document, name: str) -> Any:
@@ -111,5 +129,14 @@ def field_of(document: Document, name: str) -> Any:
     if key:
         return (document.get(MAPPINGS.get(group.lower(), "")) or {}).get(key)
     spelled = {field.lower(): field for field in document}
-    value = document.get(spelled.get(name.lower(), ""))
-    return value if value is None or isinstance(value, str) else str(value)
+    return document.get(spelled.get(name.lower(), ""))
+
+
+def alike(value: Any, wanted: str | None) -> tuple[Any, Any]:
+    """A field and what it is compared with: as numbers where both are, else as texts."""
+    if isinstance(value, bool):
+        return str(value).lower(), wanted and wanted.lower()
+    if isinstance(value, int | float) and wanted is not None:
+        with contextlib.suppress(ValueError):
+            return value, float(wanted)
+    return value if value is None or isinstance(value, str) else str(value), wanted

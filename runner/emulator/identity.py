@@ -26,6 +26,7 @@ TOKEN_SECONDS = HOUR
 RUN_TOKEN_SECONDS = 30 * 24 * HOUR
 ADDRESS_SECONDS = 24 * HOUR
 CA_DAYS = 3650
+SECRET_BYTES = 32
 PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -85,10 +86,10 @@ class Identity:
 
 
 def load_identity(folder: Path) -> Identity:
-    """The secret of this store, made on first use."""
+    """The secret of this store, made on first use; made anew if a crash has cut it: anybody could guess a short one."""
     path = folder / "secret"
-    if not path.exists():
-        write_private(path, secrets.token_hex(32).encode())
+    if not path.exists() or path.stat().st_size < 2 * SECRET_BYTES:
+        write_private(path, secrets.token_hex(SECRET_BYTES).encode())
     return Identity(path.read_bytes(), folder)
 
 

@@ -25,6 +25,8 @@ from runner.processes import birth, free_port
 READY_SECONDS = 30.0
 STOP_SECONDS = 60.0
 POLL_SECONDS = 0.05
+# Set by `amlrun emulator env` for the commands of one shell.
+FOLDER_VARIABLE = "AMLRUN_EMULATOR_DIR"
 
 
 class EmulatorError(Exception):
@@ -105,10 +107,13 @@ def serve(settings: Settings) -> None:
     from runner.emulator.execution import LocalEngine
     from runner.emulator.identity import certificates, load_identity
     from runner.emulator.service import Service
-    from runner.emulator.store import Store
+    from runner.emulator.store import Store, StoreError
 
     with lock(settings.folder):
-        store = Store(settings.folder)
+        try:
+            store = Store(settings.folder)
+        except StoreError as error:
+            raise EmulatorError(str(error)) from None
         identity = load_identity(settings.folder)
         known = last(settings.folder)
         listening = listen(settings.port, known, certificates(settings.folder))
@@ -227,6 +232,11 @@ def require_running(folder: Path) -> Running:
     if found is None:
         raise EmulatorError(f"no emulator serves '{folder}'; 'amlrun emulator start --dir {folder}' starts one")
     return found
+
+
+def folder_or(otherwise: Path) -> Path:
+    """The state of the emulator that `amlrun emulator env` named to this shell, else of the usual one."""
+    return Path(os.environ.get(FOLDER_VARIABLE) or otherwise)
 
 
 def variables(folder: Path) -> dict[str, str]:

@@ -28,9 +28,12 @@ class Request:
     def json(self) -> Any:
         """The body. Raises ServiceError (400) if it is no JSON; an empty body is an empty object."""
         try:
-            return json.loads(self.body) if self.body.strip() else {}
+            body = json.loads(self.body) if self.body.strip() else {}
+            if b"\\ud" in self.body.lower():  # half a surrogate pair is JSON, and no text that can be kept
+                json.dumps(body, ensure_ascii=False).encode()
         except (ValueError, RecursionError):
             raise bad_request("the body is not JSON", "InvalidRequestBody") from None
+        return body
 
     def form(self) -> dict[str, str]:
         return {name: values[-1] for name, values in parse_qs(self.body.decode("utf-8", "replace")).items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runner.emulator import records
-from runner.emulator.checking import needed, only_known, rows, section
+from runner.emulator.checking import needed, only_known, rows, section, text
 from runner.emulator.messages import Request, Response, Route, not_found, page
 from runner.emulator.service import Service
 
@@ -27,10 +27,13 @@ def write_one(service: Service, run: str, metric: dict[str, Any]) -> None:
     name = needed(metric.get("name"), "the name of a metric")
     known = service.store.get("metric", run, name) or {"name": name, "columns": {}}
     columns = {**known["columns"], **section(metric.get("columns"), "columns")}
-    kept = {"columns": columns, "properties": metric.get("properties") or known.get("properties")}
+    properties = section(metric.get("properties"), "properties") or known.get("properties")
+    kept = {"columns": columns, "properties": properties}
     service.store.put("metric", run, name, {**known, **kept})
     for row in rows(metric.get("value"), "value"):
         key = needed(section(row, "a row of a metric").get("metricId"), "the metricId of a row")
+        section(row.get("data"), "the data of a row")
+        text(row.get("createdUtc"), "createdUtc")
         service.store.put("row", f"{run}/{name}", key, row)
 
 

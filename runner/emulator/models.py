@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 from runner.emulator import artifacts
-from runner.emulator.checking import count, only_known, rows, section, text_pairs
+from runner.emulator.checking import count, only_known, rows, section, text, text_pairs
 from runner.emulator.messages import Request, Response, Route, bad_request, not_found, now
 from runner.emulator.service import Service
 
@@ -53,15 +53,14 @@ MODEL_FIELDS = (
     "modelFormat",
     "stage",
 )
-
-
+TEXTS = ("framework", "frameworkVersion", "url", "mimeType", "description", "runId", "runid", "experimentName", "type")
 # What a patch changes: a text as a whole (True), or pairs by their name.
 CHANGEABLE = {"description": True, "kvTags": False, "properties": False}
 
 
 def create_asset(service: Service, request: Request) -> dict[str, Any]:
     """An asset names artifacts that must be there."""
-    body = only_known(request.object(), ASSET_FIELDS, "the asset")
+    body = texts_of(only_known(request.object(), ASSET_FIELDS, "the asset"))
     for item in rows(body.get("artifacts"), "artifacts"):
         named = section(item, "an artifact")
         name = str(named.get("prefix") or named.get("id") or "")
@@ -71,6 +70,13 @@ def create_asset(service: Service, request: Request) -> dict[str, Any]:
             raise bad_request(f"there is no artifact at '{origin}/{container}/{path}'")
     identifier = uuid.uuid4().hex
     return service.store.put("asset", "", identifier, {**body, "id": identifier, "createdTime": now()})
+
+
+def texts_of(body: dict[str, Any]) -> dict[str, Any]:
+    """The same body. Raises ServiceError (400) where a text is none."""
+    for field in TEXTS:
+        text(body.get(field), field)
+    return body
 
 
 def get_asset(service: Service, request: Request) -> dict[str, Any]:
@@ -92,11 +98,11 @@ def list_assets(service: Service, request: Request) -> dict[str, Any]:
 
 def create(service: Service, request: Request) -> dict[str, Any]:
     """The next version of a name."""
-    body = only_known(request.object(), MODEL_FIELDS, "the model")
+    body = texts_of(only_known(request.object(), MODEL_FIELDS, "the model"))
     name = body.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise bad_request(f"model name '{name}' is invalid; letters, digits, '-', '.' and '_', at most 255")
-    asset = str(body.get("url", "")).removeprefix("aml://asset/")
+    asset = (body.get("url") or "").removeprefix("aml://asset/")
     require(service, "asset", asset)
     with service.store.transaction():
         known = [model for model in service.store.all("model") if model["name"] == name]
@@ -110,7 +116,7 @@ def create(service: Service, request: Request) -> dict[str, Any]:
             "modifiedTime": now(),
             "kvTags": text_pairs(body.get("kvTags"), "kvTags"),
             "properties": text_pairs(body.get("properties"), "properties"),
-            "datasets": body.get("datasets") or [],
+            "datasets": rows(body.get("datasets"), "datasets"),
             "derivedModelIds": [],
         }
         return service.store.put("model", "", document["id"], document)
@@ -160,7 +166,7 @@ def patch(model: dict[str, Any], step: dict[str, Any]) -> None:
     if whole is None or step.get("op") not in ("add", "replace", "remove") or bool(key) is whole:
         raise bad_request(f"cannot apply '{step}' to a model; it changes {', '.join(CHANGEABLE)}")
     if whole:
-        model[field] = None if step["op"] == "remove" else step.get("value")
+        model[field] = None if step["op"] == "remove" else text(step.get("value"), field)
     elif step["op"] == "remove":
         model[field].pop(key, None)
     else:

@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from runner.emulator.checking import rows, section
+
 LIST = (
     "import json, sys; del sys.path[0];"  # the current folder, which is not the job's
     "import importlib.metadata as m;"
@@ -61,11 +63,11 @@ def matches(have: str, wanted: str) -> bool:
 
 
 def pinned(environment: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(name, version or '') of everything that the conda section asks for."""
-    conda = (environment.get("python") or {}).get("condaDependencies") or {}
-    for item in conda.get("dependencies") or []:
+    """(name, version or '') of everything that the conda section asks for. Raises ServiceError (400) if it is none."""
+    conda = section(section(environment.get("python"), "python").get("condaDependencies"), "condaDependencies")
+    for item in rows(conda.get("dependencies"), "the dependencies of the conda section"):
         if isinstance(item, Mapping):
-            for requirement in item.get("pip") or []:
+            for requirement in rows(item.get("pip"), "pip in the conda section"):
                 yield from parsed(str(requirement))
         else:
             name, version = conda_parts(str(item))

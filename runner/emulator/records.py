@@ -6,8 +6,9 @@ import re
 import uuid
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
-from runner.emulator.checking import section
+from runner.emulator.checking import flag, section, shortened, text
 from runner.emulator.messages import bad_request, not_found, now
 from runner.emulator.service import Service
 from runner.emulator.store import safe_name
@@ -16,8 +17,14 @@ NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,254}")
 FINAL = frozenset({"Completed", "Failed", "Canceled"})
 SCRIPT_RUN = "azureml.scriptrun"
 INTERACTIVE = "azureml.interactive"
+# The SDK's RunStatus (azureml/_restclient/constants.py).
+STATUSES = (
+    *("NotStarted", "Unapproved", "Queued", "Preparing", "Provisioning", "Starting", "Running", "NotResponding"),
+    *("Pausing", "Paused", "CancelRequested", "Finalizing", "Completed", "Failed", "Canceled"),
+)
 # Fields of a run that a client may write, and those that are merged rather than replaced.
-WRITABLE = ("name", "displayName", "description", "hidden", "status", "target", "startTimeUtc", "endTimeUtc")
+TEXTS = ("name", "displayName", "description", "target", "startTimeUtc", "endTimeUtc")
+WRITABLE = (*TEXTS, "hidden", "status")
 MERGED = ("tags", "properties")
 RUN_FIELDS = (
     *WRITABLE,
@@ -91,11 +98,11 @@ def create_run(service: Service, run_id: str, experiment_name: str, fields: Mapp
     try:
         safe_name(run_id)
     except ValueError:
-        raise bad_request(f"run id '{run_id}' is invalid") from None
+        raise bad_request(f"run id '{shortened(run_id)}' is invalid") from None
     known = ensure_experiment(service, experiment_name)
     parent = fields.get("parentRunId")
     root = require_run(service, parent)["rootRunId"] if parent else run_id
-    cancel = f"/execution/v1.0{service.scope()}/experiments/{experiment_name}/runId/{run_id}/cancel"
+    cancel = f"/execution/v1.0{service.scope()}/experiments/{experiment_name}/runId/{quote(run_id)}/cancel"
     document: Document = {
         "runId": run_id,
         "runUuid": str(uuid.uuid4()),
@@ -111,6 +118,7 @@ def create_run(service: Service, run_id: str, experiment_name: str, fields: Mapp
         "status": "NotStarted",
         "runType": INTERACTIVE,
         "target": None,
+        "scriptName": None,
         "name": None,
         "displayName": run_id,
         "description": None,
@@ -128,11 +136,28 @@ def create_run(service: Service, run_id: str, experiment_name: str, fields: Mapp
 
 def merged(found: Document, body: Mapping[str, Any]) -> Document:
     """A run with what a client sent: texts replaced, tags and properties merged."""
-    changes = {key: body[key] for key in WRITABLE if body.get(key) is not None}
+    sent = {**{key: text(body.get(key), key) for key in TEXTS}, "hidden": flag(body.get("hidden"), "hidden")}
+    changes: Document = {key: value for key, value in sent.items() if value is not None}
+    if body.get("status") is not None:
+        status = known_status(body["status"])
+        changes = {"status": status, **times(found, status), **changes}
     for key in MERGED:
-        sent = section(body.get(key), key)
-        changes[key] = {**found[key], **{name: as_text(value) for name, value in sent.items()}}
+        pairs = section(body.get(key), key)
+        changes[key] = {**found[key], **{name: as_text(value) for name, value in pairs.items()}}
     return {**found, **changes}
+
+
+def known_status(status: Any) -> str:
+    if not isinstance(status, str) or status not in STATUSES:
+        raise bad_request(f"status '{shortened(status)}' is unknown; one of {', '.join(STATUSES)}")
+    return status
+
+
+def times(found: Document, status: str) -> Document:
+    """When a run began or ended, if this status says so."""
+    if status in FINAL:
+        return {"endTimeUtc": now()}
+    return {"startTimeUtc": found["startTimeUtc"] or now()} if status == "Running" else {}
 
 
 def as_text(value: Any) -> str | None:
@@ -154,10 +179,8 @@ def set_status(service: Service, run_id: str, status: str, **fields: Any) -> Doc
         found = require_run(service, run_id)
         if found["status"] in FINAL:
             return found
-        times = {"startTimeUtc": found["startTimeUtc"] or now()} if status == "Running" else {}
-        if status in FINAL:
-            times = {"endTimeUtc": now()}
-        return service.store.put("run", "", run_id, {**found, "status": status, **times, **fields})
+        changes = {"status": status, **times(found, status), **fields}
+        return service.store.put("run", "", run_id, {**found, **changes})
 
 
 def shown(document: Document, *, whole: bool = True) -> Document:

@@ -105,7 +105,7 @@ def compiled(template: str) -> re.Pattern[str]:
     """Azure's paths are case-insensitive; names in them keep their case."""
     pattern = ""
     for literal, name, rest in re.findall(r"([^{]*)(?:\{(\w+)(:rest)?\})?", template.replace("{ws}", WORKSPACE)):
-        pattern += re.escape(literal) + (f"(?P<{name}>{'.*' if rest else '[^/]+'})" if name else "")
+        pattern += re.escape(literal) + (f"(?P<{name}>{'.+' if rest else '[^/]+'})" if name else "")
     return re.compile(pattern + "/?", re.IGNORECASE)
 
 

@@ -6,10 +6,10 @@ import time
 from typing import Any
 
 from runner.emulator import artifacts, records
-from runner.emulator.checking import needed, only_known, rows, section
+from runner.emulator.checking import needed, only_known, rows, section, text
 from runner.emulator.experiments import BY_ID, BY_NAME, HISTORY
 from runner.emulator.identity import RUN_TOKEN_SECONDS
-from runner.emulator.messages import Request, Route, not_found, page
+from runner.emulator.messages import Request, Route, bad_request, not_found, page
 from runner.emulator.service import TENANT, Service
 
 IN_EXPERIMENT = tuple(base + "/runs/{run}" for base in (BY_NAME, BY_ID))
@@ -42,20 +42,28 @@ def apply(service: Service, request: Request, run_id: str, body: dict[str, Any])
         run = records.run(service, run_id)
         if run is None:
             name = records.require_experiment(service, request.parameters)["name"]
-            start = {"parentRunId": body.get("parentRunId"), "runType": body.get("runType") or records.INTERACTIVE}
-            run = records.create_run(service, run_id, name, start)
+            run = records.create_run(service, run_id, name, beginning(body))
         if run["status"] in records.FINAL:
             body = {key: value for key, value in body.items() if key != "status"}
         return service.store.put("run", "", run_id, records.merged(run, body))
 
 
+def beginning(body: dict[str, Any]) -> dict[str, Any]:
+    """What only a new run is told."""
+    kind = text(body.get("runType"), "runType") or records.INTERACTIVE
+    if kind.lower() == records.SCRIPT_RUN:
+        raise bad_request(f"a run of type '{records.SCRIPT_RUN}' is made by its submission")
+    return {"parentRunId": text(body.get("parentRunId"), "parentRunId"), "runType": kind}
+
+
 def change_many(service: Service, request: Request) -> dict[str, Any]:
     body = only_known(request.object(), ("runs",), "the body")
     done = {}
-    for item in rows(body.get("runs"), "runs"):
-        wanted = only_known(item, records.RUN_FIELDS, "a run")
-        run_id = needed(wanted.get("runId"), "runId")
-        done[run_id] = records.shown(apply(service, request, run_id, wanted))
+    with service.store.transaction():
+        for item in rows(body.get("runs"), "runs"):
+            wanted = only_known(item, records.RUN_FIELDS, "a run")
+            run_id = needed(wanted.get("runId"), "runId")
+            done[run_id] = records.shown(apply(service, request, run_id, wanted))
     return {"runs": done, "errors": {}}
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, urlsplit
 
+from runner.emulator.checking import MAX_DIGITS, shortened
 from runner.emulator.messages import Request, Response, ServiceError, bad_request, error_body
 from runner.emulator.routes import dispatch
 from runner.emulator.service import Service
@@ -25,6 +26,7 @@ LOOPBACK = "127.0.0.1"
 MAX_BODY = 256 * 1024 * 1024
 IDLE_SECONDS = 75
 POLL_SECONDS = 0.1
+LINE_BYTES = 65536
 METHODS = ("GET", "PUT", "POST", "PATCH", "DELETE", "HEAD")
 
 
@@ -58,6 +60,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.1"  # so that a refusal of a line without any has a status
     server_version = "amlrun-emulator"
     sys_version = ""
     wbufsize = -1  # headers and body leave together
@@ -68,6 +71,8 @@ class Handler(BaseHTTPRequestHandler):
         if not self.raw_requestline:
             self.close_connection = True
         elif len(self.raw_requestline) > 65536:
+            self.requestline = self.request_version = self.command = ""  # what `send_error` looks at
+            self.close_connection = True
             self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
         elif self.parse_request():
             self.respond()
@@ -85,12 +90,22 @@ class Handler(BaseHTTPRequestHandler):
         except Exception as error:  # noqa: BLE001 - a mistake in one answer must not take the server down
             traceback.print_exc()
             response = Response(error_body("InternalServerError", f"{type(error).__name__}: {error}"), 500)
+            self.close_connection = True  # the same holds here
         self.send(response)
+
+    def handle_expect_100(self) -> bool:
+        """Whoever asks before it sends its body waits for this, so it must leave now."""
+        super().handle_expect_100()
+        self.wfile.flush()
+        return True
 
     def answer(self) -> Response:
         self.server.last_request = time.monotonic()
         self.check_origin()
-        address = urlsplit(self.path)
+        try:
+            address = urlsplit(self.path)
+        except ValueError:
+            raise bad_request(f"'{shortened(self.path)}' is no address", "InvalidUri") from None
         query = {name: values[-1] for name, values in parse_qs(address.query, keep_blank_values=True).items()}
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, address.path or "/", query, headers, self.read_body())
@@ -122,12 +137,19 @@ class Handler(BaseHTTPRequestHandler):
 
     def read_chunks(self) -> bytes:
         body = BytesIO()
-        while size := number(self.rfile.readline(64).partition(b";")[0].decode("latin-1"), 16):
+        while size := self.chunk_size():
             body.write(self.read_part(size, MAX_BODY - body.tell()))
-            self.rfile.readline(64)
-        while self.rfile.readline(65536).strip():
+            if self.rfile.readline(LINE_BYTES).strip():
+                raise bad_request("a chunk of the body is longer than it says", "InvalidRequestBody")
+        while self.rfile.readline(LINE_BYTES).strip():
             pass  # trailers
         return body.getvalue()
+
+    def chunk_size(self) -> int:
+        line = self.rfile.readline(LINE_BYTES)
+        if not line.endswith(b"\n"):
+            raise bad_request("a chunk of the body does not say its length", "InvalidRequestBody")
+        return number(line.partition(b";")[0].decode("latin-1"), 16)
 
     def send(self, response: Response) -> None:
         content = response.content()
@@ -140,6 +162,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Type", response.content_type())
         if "Content-Length" not in response.headers:
             self.send_header("Content-Length", str(length))
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         if self.command == "HEAD":
             return
@@ -160,8 +184,9 @@ for method in METHODS:
 
 def number(text: str, base: int) -> int:
     """A length that a client sent. Raises ServiceError (400): what comes after it cannot be told apart."""
-    if not re.fullmatch(r"\s*[0-9A-Fa-f]+\s*" if base == 16 else r"\s*[0-9]+\s*", text):
-        raise bad_request(f"'{text.strip()}' is no length of a body", "InvalidRequestBody")
+    digits = "[0-9A-Fa-f]" if base == 16 else "[0-9]"
+    if not re.fullmatch(rf"\s*0*{digits}{{1,{MAX_DIGITS}}}\s*", text):
+        raise bad_request(f"'{shortened(text.strip())}' is no length of a body", "InvalidRequestBody")
     return int(text, base)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from runner.emulator.blobs import file_of
-from runner.emulator.checking import only_known, rows, section
+from runner.emulator.checking import needed, only_known, rows, section, shortened, text, text_pairs
 from runner.emulator.messages import Request, Route, bad_request, not_found, now
 from runner.emulator.service import Service
 
@@ -37,7 +37,7 @@ def addresses(service: Service, request: Request) -> dict[str, Any]:
 
 def checked(name: Any) -> str:
     """A path that stays inside. Raises ServiceError (400)."""
-    path = PurePosixPath(str(name))
+    path = PurePosixPath(text(name, "a file name") or "")
     if path.is_absolute() or ".." in path.parts or "\0" in str(name) or not path.parts:
         raise bad_request(f"file name '{name}' leads out of the snapshot")
     return str(path)
@@ -47,7 +47,7 @@ def create(service: Service, request: Request) -> dict[str, Any]:
     """Raises ServiceError (400) for an unknown parent, which makes the client send everything."""
     identifier = request.parameters["snapshot"]
     body = only_known(request.object(), FIELDS, "the snapshot")
-    known = files_of_parent(service, body.get("ParentSnapshotId"))
+    known = files_of_parent(service, text(body.get("ParentSnapshotId"), "ParentSnapshotId"))
     revisions = section(body.get("FileRevisionList"), "FileRevisionList")
     sent = dict(revision(service, item) for item in rows(revisions.get("FileNodes"), "FileNodes"))
     files = {}
@@ -56,15 +56,16 @@ def create(service: Service, request: Request) -> dict[str, Any]:
         if blob is None:
             raise bad_request(f"file '{path}' of the snapshot was never sent")
         files[path] = blob
-    document = {"id": identifier, "files": files, "properties": body.get("Properties") or {}, "createdTime": now()}
+    properties = text_pairs(body.get("Properties"), "Properties")
+    document = {"id": identifier, "files": files, "properties": properties, "createdTime": now()}
     service.store.put("snapshot", "", identifier, document)
     return {"id": identifier, "root": body.get("DirTreeNode"), "createdTime": document["createdTime"]}
 
 
 def files_of_parent(service: Service, parent: str | None) -> dict[str, str]:
-    if parent in (None, NONE):
+    if parent is None or parent == NONE:
         return {}
-    found = service.store.get("snapshot", "", str(parent))
+    found = service.store.get("snapshot", "", parent)
     if found is None:
         raise bad_request(f"parent snapshot '{parent}' does not exist")
     files: dict[str, str] = found["files"]
@@ -78,7 +79,10 @@ def has(service: Service, identifier: str) -> bool:
 def revision(service: Service, item: Any) -> tuple[str, str]:
     """(path, blob) of one file that was sent. Raises ServiceError (400) if its bytes did not arrive whole."""
     node = only_known(item, ("FullName", "BlobUri", "FileSize"), "a file node")
-    blob = PurePosixPath(urlsplit(str(node.get("BlobUri"))).path).name
+    try:
+        blob = PurePosixPath(urlsplit(needed(node.get("BlobUri"), "BlobUri")).path).name
+    except ValueError:
+        raise bad_request(f"'{shortened(node.get('BlobUri'))}' is no address of a blob") from None
     file = file_of(service, CONTAINER, blob)
     if file is None or file.stat().st_size != node.get("FileSize"):
         raise bad_request(f"the bytes of '{node.get('FullName')}' did not arrive")
@@ -89,10 +93,13 @@ def paths_of(node: Mapping[str, Any], above: str = "") -> Iterator[str]:
     """Every file of a tree. A node with children, or typed a directory, is none."""
     for name, child in section(node.get("children"), "children").items():
         path = f"{above}/{name}" if above else name
-        if section(child, f"node '{path}'").get("children"):
-            yield from paths_of(child, path)
-        elif str(child.get("type", "")).lower() == "file":
+        about = section(child, f"node '{path}'")
+        if about.get("children"):
+            yield from paths_of(about, path)
+        elif about.get("type") == "File":
             yield checked(path)
+        elif about.get("type") != "Directory":
+            raise bad_request(f"'{shortened(path)}' is neither a File nor a Directory of the snapshot")
 
 
 def archive(service: Service, request: Request) -> dict[str, Any]:
@@ -102,7 +109,7 @@ def archive(service: Service, request: Request) -> dict[str, Any]:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
         for name, source in sources(service, identifier):
             bundle.write(source, name)
-    name = f"{identifier}-{uuid.uuid4().hex[:8]}.zip"
+    name = f"{uuid.uuid4().hex}.zip"
     service.store.put("blob", CONTAINER, name, {"name": name, "file": service.store.relative(path)})
     return {"zipSasUri": service.blob_address(f"/azureml-{CONTAINER}/{name}")}
 

@@ -27,11 +27,21 @@ CREATE TABLE IF NOT EXISTS documents (
     UNIQUE (kind, owner, key));
 """
 
+# What a file system takes as one name.
+NAME_BYTES = 255
+
 Document = dict[str, Any]
 
 
+class StoreError(Exception):
+    """What lies at the place of the state is none of ours, or damaged."""
+
+
 class Store:
-    """Documents by (kind, owner, key), in the order in which they were first put. Safe to use from many threads."""
+    """Documents by (kind, owner, key), in the order in which they were first put. Safe to use from many threads.
+
+    Raises StoreError for a state that cannot be read.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -39,9 +49,15 @@ class Store:
         self.folder = folder
         self.lock = threading.RLock()
         self.database = sqlite3.connect(folder / "state.sqlite", check_same_thread=False, isolation_level=None)
-        self.database.execute("PRAGMA journal_mode=WAL")
-        self.database.execute("PRAGMA synchronous=NORMAL")
-        self.database.executescript(SCHEMA)
+        try:
+            self.database.execute("PRAGMA journal_mode=WAL")
+            self.database.execute("PRAGMA synchronous=NORMAL")
+            self.database.executescript(SCHEMA)
+            self.database.execute("SELECT number, kind, owner, key, body FROM documents LIMIT 1")
+        except sqlite3.DatabaseError as error:
+            self.database.close()
+            path = folder / "state.sqlite"
+            raise StoreError(f"the state in '{path}' cannot be read: {error}; move it away to begin anew") from None
 
     def close(self) -> None:
         with self.lock:
@@ -131,6 +147,6 @@ class Store:
 
 def safe_name(name: str) -> str:
     """`name` as a file name. Raises ValueError where it could lead elsewhere."""
-    if not name or name.startswith(".") or any(sign in name for sign in "/\\\0"):
+    if not name or name.startswith(".") or any(sign in name for sign in "/\\\0") or len(name.encode()) > NAME_BYTES:
         raise ValueError(f"'{name}' cannot be a folder's name")
     return name

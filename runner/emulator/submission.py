@@ -6,8 +6,8 @@ import time
 import uuid
 from typing import Any
 
-from runner.emulator import environments, records, snapshots
-from runner.emulator.checking import only_known, rows, section, text_pairs, whole_number
+from runner.emulator import environments, packages, records, snapshots
+from runner.emulator.checking import only_known, rows, section, shortened, text, text_pairs, whole_number
 from runner.emulator.layouts import layout
 from runner.emulator.messages import Request, Route, ServiceError, bad_request
 from runner.emulator.service import Service
@@ -59,7 +59,7 @@ def submit(service: Service, request: Request) -> dict[str, str]:
         if records.run(service, run_id) is not None:
             return {"runId": run_id}
         configuration = checked(service, only_known(body.get("Configuration") or {}, FIELDS, "Configuration"))
-        snapshot = body.get("SnapshotId")
+        snapshot = text(body.get("SnapshotId"), "SnapshotId")
         if snapshot is not None and not snapshots.has(service, snapshot):
             raise bad_request(f"snapshot '{snapshot}' does not exist")
         properties = {"_azureml.ComputeTargetType": "amlctrain", "ContentSnapshotId": snapshot or ""}
@@ -70,7 +70,7 @@ def submit(service: Service, request: Request) -> dict[str, str]:
             name,
             {
                 "runType": records.SCRIPT_RUN,
-                "parentRunId": body.get("ParentRunId"),
+                "parentRunId": text(body.get("ParentRunId"), "ParentRunId"),
                 "target": configuration["target"],
                 "scriptName": configuration.get("script"),
                 "runDefinition": configuration,
@@ -99,18 +99,34 @@ def checked(service: Service, configuration: dict[str, Any]) -> dict[str, Any]:
     seconds = configuration.get("maxRunDurationSeconds")
     if seconds is not None and whole_number(seconds, "maxRunDurationSeconds") > MAX_SECONDS:
         raise bad_request(f"maxRunDurationSeconds {seconds} is more than {MAX_SECONDS}")
-    text_pairs(configuration.get("environmentVariables"), "environmentVariables")
+    variables = checked_variables(configuration.get("environmentVariables"), "environmentVariables")
     environment = resolved(service, section(configuration.get("environment"), "environment"))
-    return {**configuration, "target": cluster["name"], "environment": environment, "layout": asked.as_json()}
+    checked_variables(environment["environmentVariables"], "environment.environmentVariables")
+    list(packages.pinned(environment))  # refuses what cannot be read, before there is a run
+    filled = {"target": cluster["name"], "environment": environment, "environmentVariables": variables}
+    return {**configuration, **filled, "layout": asked.as_json()}
+
+
+def checked_variables(value: Any, what: str) -> dict[str, str]:
+    """What a process can be started with. Raises ServiceError (400)."""
+    variables = text_pairs(value, what)
+    for name, content in variables.items():
+        if not name or "=" in name or "\0" in name + content:
+            raise bad_request(f"{what} has '{shortened(name)}', which no process can have")
+    return variables
 
 
 def check_program(configuration: dict[str, Any]) -> None:
     script, command = configuration.get("script"), configuration.get("command")
     if bool(script) == bool(command) or not isinstance(script or command, str):
         raise bad_request("a run has a script or a command, exactly one of them")
+    if "\0" in str(script or command):
+        raise bad_request("the script or command has a NUL in it, and no process can be started so")
     for argument in rows(configuration.get("arguments"), "arguments"):
         if isinstance(argument, bool) or not isinstance(argument, str | int | float):
             raise bad_request(f"argument '{argument}' is neither text nor a number")
+        if "\0" in str(argument):
+            raise bad_request(f"argument '{argument}' has a NUL in it, and no process can be started so")
 
 
 def resolved(service: Service, environment: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from runner.emulator.checking import needed, only_known, rows, section
-from runner.emulator.messages import Request, Response, Route, not_found, now, page
+from runner.emulator.checking import needed, only_known, rows, section, text
+from runner.emulator.messages import Request, Response, Route, bad_request, not_found, now, page
 from runner.emulator.service import Service
 
 SECRETS = "/credential/v2.0{ws}/secrets"
@@ -18,13 +18,17 @@ def put(service: Service, request: Request) -> Response:
 
 
 def put_many(service: Service, request: Request) -> Response:
-    for item in rows(only_known(request.object(), ("secrets",), "the body").get("secrets"), "secrets"):
-        save(service, only_known(item, FIELDS, "a secret"))
+    sent = rows(only_known(request.object(), ("secrets",), "the body").get("secrets"), "secrets")
+    with service.store.transaction():
+        for item in sent:
+            save(service, only_known(item, FIELDS, "a secret"))
     return Response()
 
 
 def save(service: Service, secret: dict[str, Any]) -> None:
     name = needed(secret.get("name"), "the name of a secret")
+    if text(secret.get("value"), "the value of a secret") is None:
+        raise bad_request(f"secret '{name}' has no value")
     known = service.store.get("secret", "", name) or {"createdTime": now()}
     service.store.put("secret", "", name, {**known, **secret, "modifiedTime": now()})
 

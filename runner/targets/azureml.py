@@ -197,6 +197,24 @@ class AzureML:
 
         return download(connect(self.project, workspace), name, version, folder)
 
+    def adopt(self, settings: Mapping[str, Any], experiment: str, run_id: str) -> Run:
+        """A run that only the service knows, from now on in the history."""
+        from runner.targets.azureml_remote import adopt
+        from runner.targets.azureml_workspace import connect
+
+        return adopt(connect(self.project, settings), self.project, settings, experiment, run_id)
+
+    def newest(self, settings: Mapping[str, Any], count: int, experiment: str | None) -> list[Run]:
+        from runner.targets.azureml_remote import newest
+        from runner.targets.azureml_workspace import connect
+
+        return newest(connect(self.project, settings), count, experiment)
+
+    def code(self, run: Run, folder: Path) -> None:
+        from runner.targets.azureml_remote import code
+
+        code(self.service(run), run.id, folder)
+
     def service(self, run: Run) -> Service:
         return service_of(history.load_plan(self.project, run.id))
 

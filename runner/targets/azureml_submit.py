@@ -16,6 +16,8 @@ from runner.errors import TargetError
 from runner.spec import Plan, Run, State, digest
 from runner.targets.azureml_compute import ready
 from runner.targets.azureml_environment import environment_of
+from runner.targets.azureml_files import run_of
+from runner.targets.azureml_remote import publish
 from runner.targets.azureml_states import look_up, moved, status_of
 from runner.targets.azureml_workspace import Service, quiet, service_errors
 
@@ -119,13 +121,20 @@ def send(item: Sending, submit_once: Callable[[], Any]) -> None:
                 run = submit_once()
         except TargetError as error:
             if adopted(item):
+                note(item, publish(item.plan, run_of(item.service, item.plan.id)))
                 return
             if last or status_of(error.__cause__) in REFUSALS:
                 raise
             continue
         sent = moved(history.planned(item.plan), look_up(item.service, item.plan.name, item.plan.id))
         store(item, replace(sent, page=run.get_portal_url()))
+        note(item, publish(item.plan, run))
         return
+
+
+def note(item: Sending, text: str) -> None:
+    if text:
+        store(item, replace(history.load_run(item.project, item.plan.id), note=text))
 
 
 def store(item: Sending, run: Run) -> None:

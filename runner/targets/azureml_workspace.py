@@ -79,7 +79,8 @@ def azure(project: Path, settings: Mapping[str, Any]) -> Service:
 def emulator(project: Path, settings: Mapping[str, Any]) -> Service:
     """The one that serves the folder; started if none runs."""
     require_sdk()
-    folder = (project / str(settings["dir"])) if settings.get("dir") else project / ".runs" / "emulator"
+    own = project / ".runs" / "emulator"
+    folder = project / str(settings["dir"]) if settings.get("dir") else instance.folder_or(own)
     try:
         running, new = instance.start(instance.Settings(folder, idle_minutes=IDLE_MINUTES))
         variables = instance.variables(folder)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 from runner import history, pipeline
-from runner.code_source import CodeRef, restore
-from runner.errors import TargetError
+from runner.code_source import CodeRef, keep, restore
+from runner.errors import SnapshotError, TargetError
 from runner.lock import again
 from runner.plan import generated_files
 from runner.project import find_project
@@ -15,13 +16,14 @@ from runner.spec import Plan, State
 from runner.validate import make_code
 from runner.verbs.composing import show_warnings
 from runner.verbs.past import refreshed
+from runner.verbs.remote import TARGET, find_run, remote
 from runner.verbs.running import launch
 
 
 def rerun(args: argparse.Namespace) -> int:
     """The identical plan under a new id; with overrides, a new plan from that run's overrides and these."""
     project = find_project(args.project, Path.cwd())
-    old = history.load_plan(project, history.resolve(project, args.run).id)
+    old = history.load_plan(project, find_run(project, args.run).id)
     if not args.overrides:
         find_code(old, project)
         return launch(pipeline.resent([again(old, project)], project, args.max_cost), args, project)
@@ -35,7 +37,7 @@ def rerun(args: argparse.Namespace) -> int:
 def resume(args: argparse.Namespace) -> int:
     """The same plan again, starting from what the run had written (its checkpoints)."""
     project = find_project(args.project, Path.cwd())
-    (run,) = refreshed(project, [history.resolve(project, args.run)])
+    (run,) = refreshed(project, [find_run(project, args.run)])
     if run.state is State.COMPLETED:
         raise TargetError(f"{run.id} is completed, there is nothing to finish; 'amlrun rerun {run.id}' runs it again")
     plan = history.load_plan(project, run.id)
@@ -49,7 +51,22 @@ def resume(args: argparse.Namespace) -> int:
 
 
 def find_code(plan: Plan, project: Path) -> None:
-    """Stage the plan's code again if it was cleaned away."""
+    """Stage the plan's code again where it was cleaned away, or sent from another machine."""
+    if not plan.digests:
+        raise TargetError(f"{plan.id} was not submitted by amlrun; it can be looked at, not run again")
     code = make_code(plan.config["code"], project)
-    root = str(plan.config["code"].get("root", "."))
-    restore(CodeRef(plan.snapshot.digest, root, generated_files(code, project)), project, plan.git)
+    ref = CodeRef(plan.snapshot.digest, str(plan.config["code"].get("root", ".")), generated_files(code, project))
+    try:
+        restore(ref, project, plan.git)
+    except SnapshotError:
+        if plan.target != TARGET:
+            raise
+        fetch_code(plan, project)
+
+
+def fetch_code(plan: Plan, project: Path) -> None:
+    """The service keeps what was submitted."""
+    with tempfile.TemporaryDirectory(prefix="amlrun-") as folder:
+        tree = Path(folder, "code")
+        remote(project).code(history.load_run(project, plan.id), tree)
+        keep(tree, plan.snapshot, project)

@@ -15,6 +15,7 @@ from runner.project import find_project
 from runner.snapshot import megabytes
 from runner.spec import Run
 from runner.verbs.past import check_state, refreshed
+from runner.verbs.remote import find_run
 
 
 def clean(args: argparse.Namespace) -> int:
@@ -38,7 +39,7 @@ def clean(args: argparse.Namespace) -> int:
 def choose(project: Path, runs: Sequence[Run], args: argparse.Namespace) -> list[Run]:
     """The runs to remove: named ones, or ended ones by age and state."""
     if args.runs:
-        named = refreshed(project, [history.resolve(project, name) for name in args.runs])
+        named = refreshed(project, [find_run(project, name) for name in args.runs])
         going_on = [run.id for run in named if not run.state.final]
         if going_on:
             raise TargetError(f"{', '.join(going_on)}: not ended; 'amlrun cancel {going_on[0]}' stops it")

@@ -11,11 +11,12 @@ from runner import describe, history
 from runner.compare import code_differences, differences
 from runner.project import find_project
 from runner.spec import Plan
+from runner.verbs.remote import find_run
 
 
 def diff(args: argparse.Namespace) -> int:
     project = find_project(args.project, Path.cwd())
-    old, new = (history.load_plan(project, history.resolve(project, name).id) for name in (args.old, args.new))
+    old, new = (history.load_plan(project, find_run(project, name).id) for name in (args.old, args.new))
     print(comparison(project, old, new, as_json=args.json))
     return 0
 

@@ -16,6 +16,7 @@ from runner.project import find_project
 from runner.redact import redact
 from runner.spec import Run, State
 from runner.targets import load_target
+from runner.verbs.remote import find_run
 
 
 def diagnose(args: argparse.Namespace) -> int:
@@ -42,7 +43,7 @@ def of_run(args: argparse.Namespace) -> tuple[Path, list[NamedLog], Run]:
             "or go to the project's folder"
         ) from None
     try:
-        run = history.resolve(project, args.what)
+        run = find_run(project, args.what)
     except TargetError as error:
         raise TargetError(f"{error}; a folder of logs would do too, but '{args.what}' is none") from None
     target = load_target(run.target, project)

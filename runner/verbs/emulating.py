@@ -73,7 +73,7 @@ def reset(args: argparse.Namespace, folder: Path) -> int:
 
 def env(args: argparse.Namespace, folder: Path) -> int:
     """Export lines for a shell; what a person should know goes to standard error."""
-    variables = instance.variables(folder)
+    variables = {**instance.variables(folder), instance.FOLDER_VARIABLE: str(folder)}
     config, written = (
         instance.workspace_for(folder, Path.cwd()) if not args.no_config else (folder / "config.json", False)
     )
@@ -106,16 +106,16 @@ ACTIONS: Mapping[str, Callable[[argparse.Namespace, Path], int]] = {
 
 
 def folder_of(args: argparse.Namespace) -> Path:
-    """--dir, else `.runs/emulator` of the project, else a folder of the user's."""
+    """--dir, else what this shell was told, else `.runs/emulator` of the project, else a folder of the user's."""
     if args.dir is not None:
         return Path(args.dir).resolve()
     try:
-        return find_project(args.project, Path.cwd()).resolve() / ".runs" / "emulator"
+        return instance.folder_or(find_project(args.project, Path.cwd()).resolve() / ".runs" / "emulator")
     except ConfigError:
         if args.project is not None:
             raise
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-        return Path(state) / "amlrun" / "emulator"
+        return instance.folder_or(Path(state) / "amlrun" / "emulator")
 
 
 def interpreter(name: str | None) -> str:

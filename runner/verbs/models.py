@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from runner import history, pipeline
-from runner.errors import ConfigError, Place, Problem, TargetError
+from runner import pipeline
+from runner.errors import ConfigError, Place, Problem, TargetError, without_errors
 from runner.project import find_project
 from runner.spec import Run
 from runner.targets import load_target
-from runner.verbs.composing import without_errors
+from runner.verbs.remote import find_run
 
 REMOTE = "azureml"
 DEFAULT_PATH = "outputs/model.pt"
@@ -58,7 +58,7 @@ def download(args: argparse.Namespace, project: Path, registry: Registry) -> int
 
 
 def register(args: argparse.Namespace, project: Path, registry: Registry) -> int:
-    run = history.resolve(project, needed(args.run, "--run"))
+    run = find_run(project, needed(args.run, "--run"))
     if run.target != REMOTE:
         raise TargetError(f"{run.id} ran on '{run.target}', which keeps no models; its files are in its outputs")
     asked = {"name": needed(args.name, "--name"), "path": args.path or DEFAULT_PATH, "tags": tags_of(args.tag)}
@@ -77,7 +77,7 @@ ACTIONS: Mapping[str, Callable[[argparse.Namespace, Path, Registry], int]] = {
 def workspace_of(args: argparse.Namespace, project: Path) -> Mapping[str, Any]:
     """The workspace of the configuration: `workspace=emulator` and the like choose another."""
     (config,) = pipeline.composed(pipeline.Request(project, args.overrides))
-    without_errors([config])
+    without_errors(config.problems)
     workspace: Mapping[str, Any] = config.values["workspace"]
     return workspace
 

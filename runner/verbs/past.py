@@ -19,17 +19,23 @@ from runner.redact import redact
 from runner.spec import Log, Run, State, Target
 from runner.targets import load_target
 from runner.verbs.composing import show_warnings
+from runner.verbs.remote import find_run, newest
 from runner.verbs.running import conclude, failure, stop
 
 
 def list_(args: argparse.Namespace) -> int:
     project = find_project(args.project, Path.cwd())
-    runs, problems = history.list_runs(project)
-    show_warnings(problems)
     if args.state:
         check_state(args.state)
-    current = [run for run in refreshed(project, runs) if args.state in (None, run.state.value)]
-    rows = [listed(run, project) for run in current[: args.count]]
+    if args.overrides and not args.remote:
+        raise TargetError(f"'{args.overrides[0]}' chooses the workspace of --remote; leave it out, or add --remote")
+    if args.remote:
+        rows = [listed(run) for run in newest(project, args) if args.state in (None, run.state.value)]
+    else:
+        runs, problems = history.list_runs(project)
+        show_warnings(problems)
+        current = [run for run in refreshed(project, runs) if args.state in (None, run.state.value)]
+        rows = [{**listed(run), **kept(run, project)} for run in current[: args.count]]
     if args.json:
         print(json.dumps({"runs": rows}, indent=2))
     elif rows:
@@ -75,7 +81,7 @@ def logs(args: argparse.Namespace) -> int:
 
 def cancel(args: argparse.Namespace) -> int:
     project = find_project(args.project, Path.cwd())
-    runs = refreshed(project, [history.resolve(project, name) for name in args.runs])
+    runs = refreshed(project, [find_run(project, name) for name in args.runs])
     states = [run if run.state.final else stop(load_target(run.target, project), [run])[0] for run in runs]
     if args.json:
         print(json.dumps({"runs": [run.as_json() for run in states]}, indent=2))
@@ -98,7 +104,7 @@ def download(args: argparse.Namespace) -> int:
 def find(args: argparse.Namespace) -> tuple[Path, Target, Run]:
     """The project, the target, and the run as it is now."""
     project = find_project(args.project, Path.cwd())
-    run = history.resolve(project, args.run)
+    run = find_run(project, args.run)
     target = load_target(run.target, project)
     return project, target, target.states([run])[0]
 
@@ -112,16 +118,15 @@ def refreshed(project: Path, runs: Sequence[Run]) -> list[Run]:
     return [current[run.id] for run in runs]
 
 
-def listed(run: Run, project: Path) -> dict[str, Any]:
-    target = load_target(run.target, project)
-    metrics = collect.last_values(target.metrics(run))
-    place = history.files(project, run.id)
-    return {
-        **collect.in_short(run),
-        "metrics": metrics,
-        "cause": run.failure.cause if run.failure else None,
-        "outputs": str(place.outputs),
-    }
+def listed(run: Run) -> dict[str, Any]:
+    """A row of `list`; of a run that only the service knows, nothing is here."""
+    cause = run.failure.cause if run.failure else None
+    return {**collect.in_short(run), "metrics": {}, "cause": cause, "outputs": None}
+
+
+def kept(run: Run, project: Path) -> dict[str, Any]:
+    metrics = collect.last_values(load_target(run.target, project).metrics(run))
+    return {"metrics": metrics, "outputs": str(history.files(project, run.id).outputs)}
 
 
 def check_state(name: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +18,7 @@ from runner.errors import TargetError
 from runner.spec import Plan, Run, State
 from runner.targets import azureml_submit
 from runner.targets.azureml import script_run_config, variables
+from runner.targets.azureml_remote import PLAN
 from runner.targets.azureml_submit import Sending, is_ours, program, submit
 from runner.targets.azureml_workspace import Service
 from tests.azureml.conftest import MakePlan
@@ -41,6 +43,8 @@ class Azure:
     posts: list[str] = field(default_factory=list)
     clusters: list[str] = field(default_factory=list)
     environments: list[str] = field(default_factory=list)
+    files: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    uploads_fail: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def post(self, run_id: str) -> SimpleNamespace:
@@ -55,7 +59,19 @@ class Azure:
                 )
         if fails:
             raise RefusedError(refusal)
-        return SimpleNamespace(get_portal_url=lambda: f"https://portal/{run_id}")
+        return self.handle(run_id)
+
+    def handle(self, run_id: str) -> SimpleNamespace:
+        """The SDK's Run, as far as it is used."""
+        return SimpleNamespace(
+            get_portal_url=lambda: f"https://portal/{run_id}",
+            upload_file=lambda name, stream: self.upload(run_id, name, stream.read()),
+        )
+
+    def upload(self, run_id: str, name: str, content: bytes) -> None:
+        if self.uploads_fail:
+            raise RefusedError(503)
+        self.files[run_id, name] = content
 
     def look_up(self, service: Service, experiment: str, run_id: str) -> SimpleNamespace | None:
         return self.runs.get(run_id)
@@ -69,6 +85,7 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Azure:
         azureml_submit, "environment_of", lambda service, plan: played.environments.append(plan.config["env"]["kind"])
     )
     monkeypatch.setattr(azureml_submit, "look_up", played.look_up)
+    monkeypatch.setattr(azureml_submit, "run_of", lambda service, run_id: played.handle(run_id))
     monkeypatch.setattr(azureml_submit, "prepared", lambda item, environment: lambda: played.post(item.plan.id))
     return played
 
@@ -90,6 +107,26 @@ def test_a_plan_is_sent_and_stored_with_its_page(azure: Azure, sending: Callable
     assert (stored(item).state, stored(item).page) == (State.PREPARING, f"https://portal/{item.plan.id}")
 
 
+def test_the_plan_stays_with_the_run_for_those_who_know_its_url_alone(
+    azure: Azure, sending: Callable[..., Sending]
+) -> None:
+    item = sending(arguments=("\udce9", "ü"))
+    submit([item])
+
+    left = Plan.from_json(json.loads(azure.files[item.plan.id, PLAN]))
+    assert left == replace(item.plan, project=".")
+
+
+def test_a_plan_that_cannot_be_left_there_is_a_note_and_the_run_goes_on(
+    azure: Azure, sending: Callable[..., Sending]
+) -> None:
+    azure.uploads_fail, item = True, sending()
+    submit([item])
+
+    assert stored(item).state is State.PREPARING
+    assert stored(item).note.startswith("the plan was not left with the run, others cannot rerun it: RefusedError")
+
+
 def test_sent_twice_is_one_run(azure: Azure, sending: Callable[..., Sending]) -> None:
     item = sending()
     submit([item])
@@ -106,7 +143,8 @@ def test_an_answer_that_was_lost_is_asked_for_and_nothing_is_sent_again(
     submit([item])
 
     assert azure.posts == azure.started == [item.plan.id]
-    assert stored(item).state is State.PREPARING
+    assert (stored(item).state, stored(item).note) == (State.PREPARING, "")
+    assert (item.plan.id, PLAN) in azure.files
 
 
 @pytest.mark.parametrize("code", [None, 408, 409, 429, 500, 502, 503])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib.util
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from runner.emulator.identity import Identity
+from runner.emulator.identity import Identity, certificates, load_identity
 from runner.emulator.messages import Request, Response
 from runner.emulator.routes import dispatch
 from runner.emulator.service import Service
@@ -52,7 +54,7 @@ class Recorder:
     def stop(self) -> None: ...
 
 
-@dataclass
+@dataclass(repr=False)  # its requests would be told with every failure
 class Client:
     """Asks routes as the SDK does, with a token, and fails a test on any status that it does not expect."""
 
@@ -148,10 +150,14 @@ def configuration(**more: Any) -> dict[str, Any]:
     return {**base, **more}
 
 
+def made(store: Store) -> Service:
+    return Service(store, Identity(b"k" * 32, store.folder), "https://127.0.0.1:1", sys.executable, Recorder())
+
+
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Service]:
     store = Store(tmp_path / "emulator")
-    yield Service(store, Identity(b"k" * 32, store.folder), "https://127.0.0.1:1", sys.executable, Recorder())
+    yield made(store)
     store.close()
 
 
@@ -159,6 +165,61 @@ def service(tmp_path: Path) -> Iterator[Service]:
 def client(service: Service) -> Client:
     assert isinstance(service.engine, Recorder)
     return Client(service, service.engine)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """One for a whole module whose tests do not mind what the others leave."""
+    store = Store(tmp_path_factory.mktemp("shared") / "emulator")
+    service = made(store)
+    assert isinstance(service.engine, Recorder)
+    yield Client(service, service.engine)
+    store.close()
+
+
+@dataclass
+class Served:
+    """One that answers over HTTPS, and who trusts it."""
+
+    service: Service
+    port: int
+    trust: ssl.SSLContext
+
+    def connect(self) -> http.client.HTTPSConnection:
+        return http.client.HTTPSConnection("127.0.0.1", self.port, context=self.trust, timeout=10)
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
+        connection = self.connect()
+        token = self.service.identity.token({"tid": "t"})
+        sent = {
+            "Authorization": f"Bearer {token}",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        chunked = not isinstance(body, bytes | None)
+        connection.request(method, path, body, sent, encode_chunked=chunked)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, content
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    pytest.importorskip("cryptography", reason="the emulator's extra is not installed")
+    from runner.emulator import server
+
+    folder = tmp_path_factory.mktemp("served")
+    store = Store(folder)
+    listening = server.Server(0, certificates(folder))
+    port = listening.server_address[1]
+    service = Service(store, load_identity(folder), f"https://127.0.0.1:{port}", sys.executable)
+    listening.service = service
+    thread = server.serve(listening)
+    yield Served(service, port, ssl.create_default_context(cafile=str(folder / "ca.pem")))
+    listening.shutdown()
+    thread.join()
+    listening.server_close()
+    store.close()
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,8 @@ import http.client
 import json
 import socket
 import ssl
-import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,50 +15,7 @@ import pytest
 pytest.importorskip("cryptography", reason="the emulator's extra is not installed")
 
 from runner.emulator import routes, server
-from runner.emulator.identity import certificates, load_identity
-from runner.emulator.service import Service
-from runner.emulator.store import Store
-from tests.emulator.conftest import WS
-
-
-@dataclass
-class Served:
-    service: Service
-    port: int
-    trust: ssl.SSLContext
-
-    def connect(self) -> http.client.HTTPSConnection:
-        return http.client.HTTPSConnection("127.0.0.1", self.port, context=self.trust, timeout=10)
-
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, bytes]:
-        connection = self.connect()
-        token = self.service.identity.token({"tid": "t"})
-        sent = {
-            "Authorization": f"Bearer {token}",
-            **{name.replace("_", "-"): value for name, value in headers.items()},
-        }
-        chunked = not isinstance(body, bytes | None)
-        connection.request(method, path, body, sent, encode_chunked=chunked)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        return answer.status, content
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("served")
-    store = Store(folder)
-    listening = server.Server(0, certificates(folder))
-    port = listening.server_address[1]
-    service = Service(store, load_identity(folder), f"https://127.0.0.1:{port}", sys.executable)
-    listening.service = service
-    thread = server.serve(listening)
-    yield Served(service, port, ssl.create_default_context(cafile=str(folder / "ca.pem")))
-    listening.shutdown()
-    thread.join()
-    listening.server_close()
-    store.close()
+from tests.emulator.conftest import WS, Served
 
 
 def test_a_client_that_trusts_the_authority_is_served(served: Served) -> None:

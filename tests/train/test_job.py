@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from train.errors import TrainError
-from train.job import Submitted, refuse_another, take_job, training_digest
+from train.job import Submitted, accept, refuse_another, take_job, training_digest
 
 PROJECT = Path(__file__).parents[2]
 
@@ -62,3 +62,16 @@ def test_the_script_refuses_before_it_trains(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("train: this node composed another configuration")
     assert not (tmp_path / "outputs").exists()
+
+
+def test_rank_0_keeps_what_its_node_composed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = {"name": "ü", "seed": 1}
+    job = Submitted((), training_digest(config, 2), "r")
+    for rank in (1, 0):
+        accept(job, config, rank, 2)
+        assert Path("outputs").exists() == (rank == 0)
+    assert json.loads(Path("outputs/amlrun/config.json").read_text("utf-8")) == config
+    with pytest.raises(TrainError, match="composed another configuration"):
+        accept(job, {**config, "seed": 2}, 0, 2)
+    assert json.loads(Path("outputs/amlrun/config.json").read_text("utf-8")) == config

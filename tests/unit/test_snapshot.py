@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from runner import snapshot
 from runner.errors import SnapshotError
+from runner.spec import SnapshotRef
 
 NAMES = st.sampled_from(["a", "b", "data", "logs", "x.log", "keep.txt", "sub", "y.bin"])
 PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
@@ -226,3 +229,55 @@ def test_file_saved_while_staging_is_noticed_and_nothing_is_left(tmp_path: Path)
     with pytest.raises(SnapshotError, match=r"a\.py: changed while it was being staged"):
         snapshot.stage(taken_before, tmp_path / "staged" / "digest")
     assert list((tmp_path / "staged").iterdir()) == []
+
+
+CODE = {"run.sh": "#!", "pkg/ä.py": "x", ".amlignore": "*.bin", ".gitignore": "*.log"}
+
+
+@pytest.fixture
+def came_back(tmp_path: Path) -> tuple[Path, SnapshotRef]:
+    """A staged copy as a service hands it back: without modes."""
+    root = write(tmp_path / "code", CODE)
+    (root / "run.sh").chmod(0o755)
+    sent = snapshot.take(root, None, {"entry.py": "print(1)\n", "configs/ü.yaml": "a: 1\n"})
+    tree = tmp_path / "back"
+    shutil.copytree(snapshot.stage(sent, tmp_path / "staged" / sent.digest), tree)
+    (tree / "run.sh").chmod(0o644)
+    return tree, sent.ref
+
+
+def test_code_that_comes_back_is_what_was_sent_with_its_modes(
+    tmp_path: Path, came_back: tuple[Path, SnapshotRef]
+) -> None:
+    tree, ref = came_back
+    again = snapshot.stage(snapshot.returned(tree, ref), tmp_path / "again")
+
+    assert ref.executables == ("run.sh",)
+    before = tmp_path / "staged" / ref.digest
+    for path in sorted(item for item in before.rglob("*") if item.is_file()):
+        same = again / path.relative_to(before)
+        assert (same.read_bytes(), same.stat().st_mode) == (path.read_bytes(), path.stat().st_mode)
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "a file more": lambda tree: (tree / "more.py").write_text(""),
+    "a file less": lambda tree: (tree / "entry.py").unlink(),
+    "another content": lambda tree: (tree / "entry.py").write_text("print(2)\n"),
+    "another name": lambda tree: (tree / "entry.py").rename(tree / "entry2.py"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_code_that_comes_back_changed_is_refused(change: str, came_back: tuple[Path, SnapshotRef]) -> None:
+    tree, ref = came_back
+    CHANGES[change](tree)
+    with pytest.raises(SnapshotError, match=f"not {ref.digest[:12]}; nothing staged"):
+        snapshot.returned(tree, ref)
+
+
+def test_the_digest_is_of_what_travels_not_of_what_is_left_out(tmp_path: Path) -> None:
+    """The .amlignore travels empty, and a generated file takes the place of one of that name."""
+    one = write(tmp_path / "one", {"a.py": "x", ".amlignore": "*.bin", "entry.py": "old"})
+    two = write(tmp_path / "two", {"a.py": "x"})
+    made = {"entry.py": "new"}
+    assert snapshot.take(one, None, made).digest == snapshot.take(two, None, made).digest
