@@ -123,6 +123,8 @@ def plan_one(job: Job, facts: Facts) -> Plan:
     run_id = f"{safe_name(job.name)}-{digests['config'][:8]}-{facts.draw()}"
     program = program_of(job, digests["training"], run_id)
     local = job.target == "local"
+    if local and job.register:
+        resolved["register"] = f"nothing: runs here have no registry, {job.register.get('path')} stays with the run"
     return Plan(
         id=run_id,
         name=job.name,

@@ -74,6 +74,14 @@ def test_what_is_said_is_not_decided_again() -> None:
     assert made.layout.ranks()[4] == {"rank": 4, "node": 1, "local_rank": 1}
 
 
+def test_a_run_here_says_that_it_registers_nothing() -> None:
+    asked = {"name": "digits", "path": "outputs/model.pt"}
+    said = "nothing: runs here have no registry, outputs/model.pt stays with the run"
+    assert planned(replace(JOB, register=asked)).resolved["register"] == said
+    assert "register" not in planned(on("Standard_DS3_v2", register=asked)).resolved
+    assert "register" not in planned(JOB).resolved
+
+
 def test_a_module_travels_as_one_word() -> None:
     made = planned(replace(JOB, code=Code("module", ROOT, "train")))
     assert made.script == ENTRY
