@@ -10,12 +10,14 @@ CONSTRAINTS := .ci/constraints.txt
 ARGS ?= experiment=digits
 PYTEST ?= $(BIN)/python -m pytest
 
-.PHONY: help run test test-slow check docs clean setup setup-dev versions
+.PHONY: help run azure test test-slow check docs clean setup setup-dev
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 run: $(VENV)/.train ## train: make run ARGS="experiment=digits distribution=pytorch"
 	$(BIN)/amlrun run $(ARGS)
+
+azure: $(VENV)/.azure ## add azureml-core: the same runs on Azure ML, or on its emulator on this machine
 
 test: $(VENV)/.dev ## the fast tests (under a minute)
 	$(PYTEST) -n 2 --dist loadfile
@@ -46,6 +48,10 @@ $(BIN)/python:
 $(VENV)/.train: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi]'
 	touch $@
+
+$(VENV)/.azure: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi,azure,emulator]'
+	touch $@ $(VENV)/.train
 
 # A machine that submits has the SDK and no torch; jobs run in the interpreter of $(VENV).
 $(AZURE)/.ready: pyproject.toml $(CONSTRAINTS)
