@@ -59,6 +59,9 @@ def planning(parser: argparse.ArgumentParser) -> None:
         "--lock", type=Path, metavar="FILE", help="freeze the plan in a file, for git and 'run --locked'"
     )
     parser.add_argument("--diff", metavar="RUN", help="what sets it apart from an earlier run")
+    parser.add_argument(
+        "--online", action="store_true", help="ask the workspace too: cluster, quota, environment; nothing is made"
+    )
 
 
 def running(parser: argparse.ArgumentParser) -> None:
@@ -150,6 +153,19 @@ def emulating(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-config", action="store_true", help="env: leave .azureml/config.json here alone")
 
 
+def examining(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("overrides", nargs="*", help=OVERRIDES_HELP)
+    parser.add_argument("--offline", action="store_true", help="this machine and the project alone")
+
+
+def keeping_environments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", choices=("list", "save"))
+    parser.add_argument(
+        "overrides", nargs="*", metavar="DIR|override", help=f"save: the folder first. {OVERRIDES_HELP}"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="save: replace what an earlier save has written there")
+
+
 def naming_shell(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 
@@ -199,6 +215,19 @@ VERBS: dict[str, Verb] = {
         "models that an Azure ML workspace keeps",
         modeling,
         "amlrun models list workspace=emulator\n  amlrun models download --name digits --to there workspace=emulator",
+    ),
+    "env": Verb(
+        "runner.verbs.environments:environments",
+        "environments of an Azure ML workspace: list them, save one as files that a project can build on",
+        keeping_environments,
+        "amlrun env list workspace=emulator\n"
+        "  amlrun env save environments/acpt env=curated  # then: env=dockerfile env.dockerfile=...",
+    ),
+    "doctor": Verb(
+        "runner.verbs.doctor:doctor",
+        "whether this machine, the project and its workspace are ready: a line for each check, and what to do",
+        examining,
+        "amlrun doctor\n  amlrun doctor compute=gpu-cluster",
     ),
     "emulator": Verb(
         "runner.verbs.emulating:emulator",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from runner.emulator.checking import only_known, section, whole_number
@@ -32,6 +34,7 @@ SCALE_FIELDS = ("minNodeCount", "maxNodeCount", "nodeIdleTimeBeforeScaleDown")
 DEFAULT_IDLE = "PT1800S"
 NODES_PER_CLUSTER = 100
 CORES_QUOTA = 1000
+DEDICATED, LOW_PRIORITY = "Total Cluster Dedicated Regional vCPUs", "Total Cluster LowPriority Regional vCPUs"
 
 
 def create(service: Service, request: Request) -> Response:
@@ -224,7 +227,7 @@ def size_list(service: Service, request: Request) -> dict[str, Any]:
         "amlCompute": [
             {
                 "name": size.name,
-                "family": size.family,
+                "family": f"standard{size.family}Family",
                 "vCPUs": size.vcpus,
                 "gpus": int(size.gpus),
                 "memoryGB": size.memory_gib,
@@ -240,22 +243,32 @@ def size_list(service: Service, request: Request) -> dict[str, Any]:
 
 
 def usages(service: Service, request: Request) -> dict[str, Any]:
-    """Cores in use and allowed: nothing limits an emulator, so the limit is a round number."""
-    used = 0
+    """Cores in use and allowed, in all, of low priority, and of each family: a round number, as nothing limits them."""
+    used: Counter[str] = Counter()
     for cluster in service.store.all("compute"):
-        vcpus = sizes()[cluster["size"].lower()].vcpus
-        used += vcpus * max(service.engine.nodes_in_use(cluster["name"]), cluster["scale"]["minNodeCount"])
-    name = {"value": "Total Cluster Dedicated Regional vCPUs", "localizedValue": "Total Cluster Dedicated vCPUs"}
-    scope = f"/subscriptions/{request.parameters['subscription']}/providers/Microsoft.MachineLearningServices"
-    usage = {
-        "id": f"{scope}/locations/{request.parameters['location']}/usages/TotalDedicatedCores",
+        size = sizes()[cluster["size"].lower()]
+        cores = size.vcpus * max(service.engine.nodes_in_use(cluster["name"]), cluster["scale"]["minNodeCount"])
+        low = cluster["priority"] == "LowPriority"
+        used.update(dict.fromkeys([LOW_PRIORITY] if low else [DEDICATED, family_usage(size.family)], cores))
+    families = sorted({family_usage(size.family) for size in sizes().values() if not size.retired_on})
+    rows = [usage(request.parameters, name, used[name]) for name in (DEDICATED, LOW_PRIORITY, *families)]
+    return {"value": rows}  # without nextLink, as for nodes
+
+
+def family_usage(family: str) -> str:
+    return f"Standard {family} Family Cluster Dedicated vCPUs"
+
+
+def usage(parameters: Mapping[str, str], name: str, used: int) -> dict[str, Any]:
+    scope = f"/subscriptions/{parameters['subscription']}/providers/Microsoft.MachineLearningServices"
+    return {
+        "id": f"{scope}/locations/{parameters['location']}/usages/{name.replace(' ', '')}",
         "type": "Microsoft.MachineLearningServices/usages",
         "unit": "Count",
         "currentValue": used,
         "limit": CORES_QUOTA,
-        "name": name,
+        "name": {"value": name, "localizedValue": name},
     }
-    return {"value": [usage]}  # without nextLink, as for nodes
 
 
 LOCATIONS = "/subscriptions/{subscription}/providers/Microsoft.MachineLearningServices/locations/{location}"

@@ -48,8 +48,15 @@ def ready(service: Service, asked: Mapping[str, Any]) -> Any:
             raise missing(service, str(asked["name"]))
         return made(service, asked)
     if asked.get("create"):
+        if not is_cluster(cluster):
+            raise TargetError(f"'{asked['name']}' is no AmlCompute cluster, but {cluster.type}; name another one")
         reconcile(cluster, asked)
     return cluster
+
+
+def is_cluster(found: Any) -> bool:
+    """A workspace has targets of other kinds under the same names: machines, Kubernetes."""
+    return str(getattr(found, "type", "AmlCompute")).lower() == "amlcompute"
 
 
 def missing(service: Service, name: str) -> TargetError:

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runner import history
 from runner.errors import TargetError
+from runner.finding import meant
 from runner.images import base_image
+from runner.resources import packaged
 from runner.spec import Plan, digest
-from runner.targets.azureml_workspace import Service, quiet, say, service_errors
+from runner.targets.azureml_workspace import Service, quiet, say, service_errors, words_of
 from runner.vm_sizes import find_size
 
 AUTO_NAME = "amlrun-auto"
 VERSION_CHARACTERS = 16
+# How the SDK words an answer about an environment: a bare Exception, whose text holds the HTTP status.
+STATUS = re.compile(r"\bCode: (\d{3})\b")
+
+
+class AbsentError(TargetError):
+    """The workspace answers, and says that it has no such thing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +50,51 @@ class Wanted:
 
 def environment_of(service: Service, plan: Plan) -> Any:
     """The registered environment of a plan. Raises TargetError."""
-    wanted = wanted_by(plan)
-    with service_errors(f"the environment '{wanted.name}' cannot be used"), quiet():
-        return KINDS[str(wanted.env["kind"])](service, wanted)
+    made, known = looked_up(service, wanted_by(plan))
+    return known or registered(service, made)
 
 
 def wanted_by(plan: Plan) -> Wanted:
     """Files come from the staged code where it has them: that is what was planned."""
-    env = plan.config["env"]
-    size = find_size(str(plan.config["compute"].get("vm_size") or ""))
+    return wanted_of(plan.config, Path(plan.project), history.snapshot_dir(Path(plan.project), plan.snapshot.digest))
+
+
+def wanted_of(config: Mapping[str, Any], project: Path, staged: Path | None = None) -> Wanted:
+    """Before the code is staged, its files are those under `code.root`; what a project lacks comes with amlrun."""
+    env, root = config["env"], (config.get("code") or {}).get("root") or "."
+    size = find_size(str(config["compute"].get("vm_size") or ""))
     asked = str(env.get("image") or "auto")
     image = base_image(gpus=1.0 if size is None else size.gpus) if asked == "auto" else asked
-    project = Path(plan.project)
-    return Wanted(env, image, (history.snapshot_dir(project, plan.snapshot.digest), project))
+    folders = (staged, project / str(root), project, packaged("configs").parent)
+    return Wanted(env, image, tuple(folder for folder in folders if folder))
 
 
-def conda(service: Service, wanted: Wanted) -> Any:
+def looked_up(service: Service, wanted: Wanted) -> tuple[Any, Any | None]:
+    """The environment as it would be sent, and as the workspace has it: None where it has not. Read-only."""
+    with refusals(f"the environment '{wanted.name}' cannot be used"), quiet():
+        made = KINDS[str(wanted.env["kind"])](service, wanted)
+    if made.version:  # it is the workspace's own
+        return made, made
+    made.environment_variables = {}
+    made.version = digest(content_of(made))[:VERSION_CHARACTERS]
+    return made, known_version(service, made.name, made.version)
+
+
+def conda(_service: Service, wanted: Wanted) -> Any:
     from azureml.core import Environment
 
     made = Environment.from_conda_specification(wanted.name, str(wanted.file("conda_file")))
     made.docker.base_image = wanted.image
     add_packages(made, wanted.env)
-    return registered(service, made)
+    return made
 
 
 def curated(service: Service, wanted: Wanted) -> Any:
-    from azureml.core import Environment
-
-    return Environment.get(service.workspace, wanted.name, version=wanted.env.get("version"))
+    return there(service, wanted.name, wanted.env.get("version"))
 
 
 def clone(service: Service, wanted: Wanted) -> Any:
-    from azureml.core import Environment
-
-    origin = Environment.get(service.workspace, str(wanted.env["clone_of"]), version=wanted.env.get("version"))
+    origin = there(service, str(wanted.env["clone_of"]), wanted.env.get("version"))
     made = origin.clone(wanted.name)
     pip = wanted.env.get("pip") or ()
     if origin.python.user_managed_dependencies and pip:
@@ -81,10 +102,10 @@ def clone(service: Service, wanted: Wanted) -> Any:
         made.docker.base_dockerfile = from_image_with(origin, pip)
     else:
         add_packages(made, wanted.env)
-    return registered(service, made)
+    return made
 
 
-def image(service: Service, wanted: Wanted) -> Any:
+def image(_service: Service, wanted: Wanted) -> Any:
     from azureml.core import Environment
 
     made = Environment(wanted.name)
@@ -95,10 +116,10 @@ def image(service: Service, wanted: Wanted) -> Any:
     made.docker.base_image_registry.username = registry.get("username")
     if registry.get("password_secret"):
         made.docker.base_image_registry.password = os.environ.get(str(registry["password_secret"]))
-    return registered(service, made)
+    return made
 
 
-def dockerfile(service: Service, wanted: Wanted) -> Any:
+def dockerfile(_service: Service, wanted: Wanted) -> Any:
     from azureml.core import Environment
 
     conda_file = str(wanted.file("conda_file")) if wanted.env.get("conda_file") else None
@@ -106,7 +127,7 @@ def dockerfile(service: Service, wanted: Wanted) -> Any:
     made = Environment.from_dockerfile(wanted.name, text, conda_specification=conda_file)
     if conda_file is None:
         own_python(made, wanted)
-    return registered(service, made)
+    return made
 
 
 KINDS: Mapping[str, Callable[[Service, Wanted], Any]] = {
@@ -138,17 +159,13 @@ def from_image_with(origin: Any, pip: Any) -> str:
 
 
 def registered(service: Service, made: Any) -> Any:
-    """That environment as the workspace knows it; registered only if this content never was."""
+    """That environment as the workspace knows it from now on."""
     from azureml.core import Environment
 
-    made.environment_variables = {}
-    made.version = digest(content_of(made))[:VERSION_CHARACTERS]
-    known = known_version(service, made.name, made.version)
-    if known is not None:
-        return known
     say(f"registering environment '{made.name}' version {made.version}; Azure builds it once")
-    done = made.register(service.workspace)
-    return done if done.version else Environment.get(service.workspace, made.name, version=made.version)
+    with refusals(f"the environment '{made.name}' cannot be registered"), quiet():
+        done = made.register(service.workspace)
+        return done if done.version else Environment.get(service.workspace, made.name, version=made.version)
 
 
 def content_of(made: Any) -> dict[str, Any]:
@@ -164,13 +181,65 @@ def content_of(made: Any) -> dict[str, Any]:
     }
 
 
-def known_version(service: Service, name: str, version: str) -> Any | None:
-    """None where the workspace has no such version; the SDK raises a bare Exception for every other answer too."""
+def there(service: Service, name: str, version: str | None) -> Any:
+    """An environment that the workspace has. Raises TargetError: where it has none, with what it has."""
+    found = known_version(service, name, version)
+    if found is not None:
+        return found
+    newest = {row["name"]: row["version"] for row in listed(service)}
+    if name in newest:
+        what, hint = f"'{name}' with version '{version}'", f"the newest is '{newest[name]}'"
+    else:
+        what, hint = f"'{name}'", meant(name, newest) or "'amlrun env list' shows what there is"
+    raise AbsentError(f"no environment {what} in workspace '{service.workspace.name}'; {hint}")
+
+
+def known_version(service: Service, name: str, version: str | None) -> Any | None:
+    """None only where the workspace says that it has no such version."""
     from azureml.core import Environment
 
+    with refusals(f"cannot ask for the environment '{name}'"), quiet():
+        try:
+            return Environment.get(service.workspace, name, version=version)
+        except Exception as error:
+            # Only the status tells: other refusals, too, say in their text that something was not found.
+            if is_answer(error) and status_in(error) == "404":
+                return None
+            raise
+
+
+def listed(service: Service) -> list[dict[str, Any]]:
+    """Every environment of the workspace in its newest version, Azure's own last."""
+    from azureml.core import Environment
+
+    with refusals("cannot list the environments"), quiet():
+        found = Environment.list(service.workspace)
+    rows = [{"name": name, "version": item.version, "curated": is_curated(name)} for name, item in found.items()]
+    return sorted(rows, key=lambda row: (row["curated"], row["name"]))
+
+
+def is_curated(name: str) -> bool:
+    """Azure keeps these prefixes for itself."""
+    return name.lower().startswith(("azureml", "microsoft"))
+
+
+def is_answer(error: BaseException) -> bool:
+    """The SDK's client of environments has no exception class of its own."""
+    return type(error) is Exception
+
+
+def status_in(error: BaseException) -> str:
+    found = STATUS.search(str(error))
+    return found[1] if found else ""
+
+
+@contextlib.contextmanager
+def refusals(doing: str) -> Iterator[None]:
+    """As `service_errors`, for the bare exceptions of this client too."""
     try:
-        return Environment.get(service.workspace, name, version=version)
-    except Exception as error:  # it has no class of its own, so the text decides
-        if "404" in str(error) or "NotFound" in str(error) or "not found" in str(error).lower():
-            return None
-        raise TargetError(f"cannot ask for the environment '{name}': {error}") from error
+        with service_errors(doing):
+            yield
+    except Exception as error:
+        if not is_answer(error):
+            raise
+        raise TargetError(f"{doing}: {words_of(error).removeprefix('Exception: ')}") from error

@@ -19,6 +19,8 @@ from runner.targets.azureml_workspace import Service, quiet, service_errors
 from runner.targets.local import METRICS, copied, files_under, read_from
 
 OUTPUTS = "outputs/"
+# Left with the run by whoever submitted it, for machines that know its URL alone.
+PLAN = "outputs/amlrun/plan.json"
 SCRIPT_LOGS, SERVICE_LOGS = "logs/", "logs/azureml/"
 TIMEOUT_SECONDS = 60
 TRIES = 3
@@ -150,12 +152,15 @@ def keep_outputs(service: Service, run_id: str, files: RunFiles) -> None:
 
 
 def download(service: Service, run_id: str, folder: Path) -> None:
-    """What the run has uploaded from ./outputs so far, into `folder/outputs`."""
+    """What the run has uploaded from ./outputs so far, into `folder/outputs`; the history has the plan already."""
     run = run_of(service, run_id)
     folder.mkdir(parents=True, exist_ok=True)
     with service_errors(f"the outputs of run '{run_id}' cannot be downloaded"), quiet():
         if any(name.startswith(OUTPUTS) for name in run.get_file_names()):
             run.download_files(prefix=OUTPUTS, output_directory=str(folder))
+    (folder / PLAN).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not there, or the node's own record is beside it
+        (folder / PLAN).parent.rmdir()
 
 
 def fetch(service: Service | None, run_id: str, files: RunFiles, destination: Path) -> list[Path]:

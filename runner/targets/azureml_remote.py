@@ -19,11 +19,10 @@ from typing import Any
 from runner import history
 from runner.errors import TargetError
 from runner.spec import GitState, Layout, Plan, Run, SnapshotRef, State
-from runner.targets.azureml_files import run_of
+from runner.targets.azureml_files import PLAN, run_of
 from runner.targets.azureml_states import iso, look_up, moved, status_of
 from runner.targets.azureml_workspace import Service, quiet, service_errors
 
-PLAN = "outputs/amlrun/plan.json"
 NOT_FOUND = 404
 FOREIGN = "not submitted by amlrun"
 

@@ -9,12 +9,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from runner import cost, describe, history, pipeline
-from runner.errors import ConfigError, Problem
+from runner.errors import ConfigError, Problem, without_errors
 from runner.lock import write_lock
 from runner.pipeline import Request
 from runner.project import find_project
-from runner.spec import Config, Plan
+from runner.spec import Plan
+from runner.verbs import asking
 from runner.verbs.comparing import comparison
+from runner.verbs.remote import find_run
 
 
 def request_of(args: argparse.Namespace) -> Request:
@@ -34,18 +36,10 @@ def validate(args: argparse.Namespace) -> int:
     return 0
 
 
-def without_errors(configs: Iterable[Config]) -> list[Problem]:
-    """What composing warned of, each once. Raises ConfigError with all of it if there is an error."""
-    problems = list(dict.fromkeys(problem for config in configs for problem in config.problems))
-    if any(problem.severity == "error" for problem in problems):
-        raise ConfigError(problems)
-    return problems
-
-
 def config(args: argparse.Namespace) -> int:
     """`--json`: one composed, resolved configuration a line, in sweep order, equal to Hydra's own compose."""
     configs = pipeline.composed(request_of(args))
-    show_warnings(without_errors(configs))
+    show_warnings(without_errors(problem for item in configs for problem in item.problems))
     for number, item in enumerate(configs):
         if args.json:
             print(json.dumps(item.values, ensure_ascii=False))
@@ -58,7 +52,8 @@ def plan(args: argparse.Namespace) -> int:
     """Exit code 2 where `run` would refuse: the plan is shown all the same."""
     request = request_of(args)
     done = pipeline.planned(request)
-    code = ConfigError.exit_code if done.blockers else 0
+    asked = asking.answers(done.plans) if args.online else []
+    code = ConfigError.exit_code if done.blockers else asking.exit_code(asked)
     if args.lock is not None:
         write_lock(args.lock, request.project, done.plans, done.snapshots)
     if args.diff is not None:
@@ -67,27 +62,28 @@ def plan(args: argparse.Namespace) -> int:
     if args.json:
         snapshots = [snapshot.as_json() for snapshot in done.snapshots]
         data = {
-            "plans": [item.as_json() for item in done.plans],
+            "plans": [item.as_json() for item in asking.answered(done.plans, asked)],
             "snapshot": snapshots[0] if len(snapshots) == 1 else snapshots,
             "cost": cost.total(done.plans),
             "problems": [problem.as_json() for problem in done.blockers],
+            **({"online": asking.as_json(done.plans, asked)} if args.online else {}),
         }
         print(json.dumps(data, indent=2))
         return code
     show_warnings(done.warnings)
-    print("\n\n".join(describe.plan_text(item) for item in done.plans))
+    print("\n\n".join(asking.texts(done.plans, asked)))
     if len(done.plans) > 1 and (line := cost.total_text(done.plans)):
         print(f"\n{line}")
     for snapshot in done.snapshots:
         print("\n" + describe.snapshot_text(snapshot))
-    for problem in done.blockers:
-        print(f"would be refused: {problem}", file=sys.stderr)
+    for refused in [*done.blockers, *asking.refusals(asked)]:
+        print(f"would be refused: {refused}", file=sys.stderr)
     return code
 
 
 def show_differences(project: Path, args: argparse.Namespace, plans: Sequence[Plan]) -> None:
     """`plan --diff RUN`: what sets the first plan apart from that run."""
-    old = history.load_plan(project, history.resolve(project, args.diff).id)
+    old = history.load_plan(project, find_run(project, args.diff).id)
     print(comparison(project, old, plans[0], as_json=args.json))
 
 

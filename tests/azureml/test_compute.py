@@ -121,6 +121,16 @@ def test_an_existing_cluster_is_never_changed_without_create(
     assert cluster.updates == []
 
 
+@pytest.mark.parametrize("kind", ["ComputeInstance", "Kubernetes"])
+def test_a_target_of_another_kind_is_not_taken_for_a_cluster(
+    kind: str, service: Service, answer_with: Callable[[Any], None]
+) -> None:
+    answer_with(SimpleNamespace(name="cpu", type=kind))
+
+    with pytest.raises(TargetError, match=f"'cpu' is no AmlCompute cluster, but {kind}; name another one"):
+        ready(service, ASKED)
+
+
 def test_what_azure_can_change_is_changed_and_said(capsys: pytest.CaptureFixture[str]) -> None:
     cluster = Cluster(most=4, idle="PT30M")
     reconcile(cluster, ASKED)

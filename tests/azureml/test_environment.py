@@ -16,7 +16,16 @@ from runner.errors import TargetError
 from runner.images import CPU_IMAGE, CUDA_IMAGE
 from runner.resources import packaged
 from runner.spec import Plan
-from runner.targets.azureml_environment import KINDS, environment_of, wanted_by
+from runner.targets.azureml_environment import (
+    KINDS,
+    AbsentError,
+    environment_of,
+    known_version,
+    listed,
+    looked_up,
+    wanted_by,
+    wanted_of,
+)
 from runner.targets.azureml_workspace import Service
 from tests.azureml.conftest import MakePlan
 
@@ -72,6 +81,10 @@ class Environment:
         made.python, made.docker = self.python, self.docker
         return made
 
+    @classmethod
+    def list(cls, workspace: Any) -> dict[str, Environment]:
+        return {name: item for (name, _), item in cls.known.items()}
+
     def register(self, workspace: Any) -> Environment:
         self.registered.append(f"{self.name}:{self.version}")
         self.known[self.name, self.version] = self
@@ -83,7 +96,7 @@ def sdk(fake_module: Callable[..., None]) -> type[Environment]:
     Environment.known, Environment.registered = {}, []
     curated = Environment("AzureML-acpt")
     curated.python.user_managed_dependencies = True
-    curated.docker.base_image = "acpt"
+    curated.docker.base_image, curated.version = "acpt", "17"
     Environment.known["AzureML-acpt", "17"] = curated
     fake_module("azureml.core", Environment=Environment)
     return Environment
@@ -209,13 +222,91 @@ def test_a_dockerfile_goes_as_its_text(service: Service, plan_for: Callable[...,
     assert alone.version != both.version
 
 
+@pytest.mark.parametrize("env", [{"kind": "image", "name": "i", "image": "a:1"}, {"kind": "curated", "name": "c"}])
+@pytest.mark.parametrize("code", [401, 403, 429, 500])
 def test_a_refusal_is_no_not_found(
-    service: Service, plan_for: Callable[..., Plan], sdk: type[Environment], monkeypatch: pytest.MonkeyPatch
+    code: int,
+    env: dict[str, Any],
+    service: Service,
+    plan_for: Callable[..., Plan],
+    sdk: type[Environment],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Its text may well say that something was not found."""
+
     def refuse(workspace: Any, name: str, version: str | None = None) -> Any:
-        raise Exception("Error retrieving the environment definition. Code: 403 Forbidden")
+        raise Exception(
+            f"Error retrieving the environment definition. Code: {code}\n: principal 404 NotFound not found"
+        )
 
     monkeypatch.setattr(sdk, "get", refuse)
-    with pytest.raises(TargetError, match=r"cannot ask for the environment .* 403"):
-        environment_of(service, plan_for(kind="image", name="i", image="a:1"))
+    with pytest.raises(TargetError, match=rf"^cannot ask for the environment .* {code}") as raised:
+        environment_of(service, plan_for(**env))
+    assert not isinstance(raised.value, AbsentError)
     assert sdk.registered == []
+
+
+@pytest.mark.parametrize(
+    ("env", "said"),
+    [
+        (
+            {"name": "AzureML-acp", "version": "17"},
+            "no environment 'AzureML-acp' in workspace 'ws'; did you mean 'AzureML-acpt'",
+        ),
+        ({"name": "zzz", "version": None}, "no environment 'zzz' in workspace 'ws'; 'amlrun env list' shows"),
+        ({"name": "AzureML-acpt", "version": "99"}, "'AzureML-acpt' with version '99' .*; the newest is '17'"),
+        ({"kind": "clone", "name": "m", "clone_of": "AzureML-no", "version": "1"}, "no environment 'AzureML-no'"),
+    ],
+)
+def test_one_that_is_not_there_is_named_with_what_is(
+    env: dict[str, Any], said: str, service: Service, plan_for: Callable[..., Plan]
+) -> None:
+    with pytest.raises(AbsentError, match=said):
+        environment_of(service, plan_for(**{"kind": "curated", **env}))
+
+
+def test_a_refused_registration_is_no_traceback(
+    service: Service, plan_for: Callable[..., Plan], sdk: type[Environment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Environment, workspace: Any) -> Any:
+        raise Exception("Error registering the environment definition. Code: 403\n: no")
+
+    monkeypatch.setattr(sdk, "register", refuse)
+    with pytest.raises(TargetError, match=r"the environment 'i' cannot be registered: Error registering .* 403"):
+        environment_of(service, plan_for(kind="image", name="i", image="a:1"))
+
+
+def test_a_mistake_of_ours_is_no_refusal(
+    service: Service, sdk: type[Environment], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sdk, "get", lambda *_, **__: {}["typo"])
+
+    with pytest.raises(KeyError, match="typo"):
+        known_version(service, "x", None)
+
+
+def test_looking_registers_nothing(service: Service, plan_for: Callable[..., Plan], sdk: type[Environment]) -> None:
+    made, known = looked_up(service, wanted_by(plan_for(kind="image", name="i", image="a:1")))
+    assert (known, sdk.registered) == (None, [])
+
+    assert environment_of(service, plan_for(kind="image", name="i", image="a:1")).version == made.version
+
+
+def test_own_ones_are_listed_before_azures(service: Service, plan_for: Callable[..., Plan]) -> None:
+    made = environment_of(service, plan_for(kind="image", name="zebra", image="a:1"))
+
+    assert listed(service) == [
+        {"name": "zebra", "version": made.version, "curated": False},
+        {"name": "AzureML-acpt", "version": "17", "curated": True},
+    ]
+
+
+def test_before_the_code_is_staged_files_are_looked_for_under_its_root_and_among_amlruns_own(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "conda.yml").write_text("")
+    shipped = "configs/env/files/conda.yml"
+    config = {"compute": {}, "env": {"conda_file": "conda.yml", "dockerfile": shipped}, "code": {"root": "src"}}
+    wanted = wanted_of(config, tmp_path)
+
+    assert wanted.file("conda_file") == tmp_path / "src" / "conda.yml"
+    assert wanted.file("dockerfile") == packaged("configs").parent / shipped

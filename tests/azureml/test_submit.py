@@ -18,7 +18,7 @@ from runner.errors import TargetError
 from runner.spec import Plan, Run, State
 from runner.targets import azureml_submit
 from runner.targets.azureml import script_run_config, variables
-from runner.targets.azureml_remote import PLAN
+from runner.targets.azureml_files import PLAN
 from runner.targets.azureml_submit import Sending, is_ours, program, submit
 from runner.targets.azureml_workspace import Service
 from tests.azureml.conftest import MakePlan
