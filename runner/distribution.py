@@ -67,7 +67,10 @@ def torch_elastic(start: Start) -> tuple[Launcher, ...]:
         "--local-addr": "127.0.0.1",
     }
     words = [str(word) for option in options.items() for word in option]
-    argv = (start.python, "-m", "torch.distributed.run", *words, "--no-python", *start.rank_argv(None))
+    program, *arguments = start.rank_argv(None)
+    # torch fills "$local_rank" into arguments by string.Template, for which "$$" is one dollar.
+    escaped = [word.replace("$", "$$") for word in arguments]
+    argv = (start.python, "-m", "torch.distributed.run", *words, "--no-python", program, *escaped)
     return tuple(Launcher(argv, node) for node in range(layout.nodes))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -339,8 +340,7 @@ def collect(service: Service, job: Job) -> None:
 
 def failure(job: Job, outcome: processes.Outcome) -> dict[str, Any]:
     """Azure's words: the exit code, the log of the process that failed, and the end of it."""
-    code = next(code for code in outcome.exit_codes if code)
-    name = first_failed(job, outcome)
+    name, code = first_failed(job, outcome)
     tail = read_tail(log_file(job, name))
     start = tail.rfind("Traceback (most recent call last)")
     excerpt = tail[start:] if start >= 0 else tail
@@ -351,12 +351,18 @@ def failure(job: Job, outcome: processes.Outcome) -> dict[str, Any]:
     return error_body("UserError", message)
 
 
-def first_failed(job: Job, outcome: processes.Outcome) -> str:
-    """The log with a traceback that was written first; where processes are ours, the one whose process failed."""
-    failed = [name for name, code in zip(job.logs, outcome.exit_codes, strict=False) if code]
-    candidates = failed if len(outcome.exit_codes) == len(job.logs) and failed else job.logs
-    traced = [name for name in candidates if "Traceback" in read_tail(log_file(job, name))]
-    return min(traced or candidates, key=lambda name: log_file(job, name).stat().st_mtime)
+def first_failed(job: Job, outcome: processes.Outcome) -> tuple[str, int]:
+    """Log and exit code of the process that failed first; under mpirun the only code is mpirun's.
+
+    That is the one whose log with a traceback was written first, of those that were not stopped because of another.
+    """
+    codes = {name: code for name, code in zip(job.logs, outcome.exit_codes, strict=False) if code}
+    if len(outcome.exit_codes) != len(job.logs):
+        codes = dict.fromkeys(job.logs, next(code for code in outcome.exit_codes if code))
+    own = [name for name, code in codes.items() if code != -signal.SIGTERM] or list(codes)
+    traced = [name for name in own if "Traceback" in read_tail(log_file(job, name))]
+    name = min(traced or own, key=lambda name: log_file(job, name).stat().st_mtime_ns)
+    return name, codes[name]
 
 
 def read_tail(path: Path) -> str:

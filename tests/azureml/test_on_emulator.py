@@ -34,13 +34,21 @@ pathlib.Path("outputs/model.pt").write_bytes(b"weights")
 pathlib.Path("outputs/metrics.jsonl").write_text(json.dumps({"epoch": 1, "test_accuracy": 0.5}) + "\\n")
 """
 FAILS_IN_RANK_2 = """
-import os, sys, time
-rank = int(os.environ["OMPI_COMM_WORLD_RANK"])
+import os, socket, sys, time
+rank = int(os.environ.get("OMPI_COMM_WORLD_RANK") or os.environ["RANK"])
+meeting = ("127.0.0.1", int(sys.argv[1]))
 print("hello from", rank, flush=True)
 if rank == 2:
-    time.sleep(0.3)  # the other ranks have said hello by then
+    server = socket.create_server(meeting)
+    peers = [server.accept()[0] for _ in range(2)]
     raise ValueError("boom")
-time.sleep(30)  # longer than the failure takes: its launcher has to stop it
+while True:
+    try:
+        with socket.create_connection(meeting) as peer:
+            if not peer.recv(1):
+                raise RuntimeError("Connection closed by peer")
+    except ConnectionRefusedError:
+        time.sleep(0.01)  # until rank 2 listens
 """
 RANKS = """
 import os
@@ -129,22 +137,30 @@ def test_the_verbs_know_an_ended_run(shell: Shell) -> None:
     assert (again["state"], again["digest"]) == ("completed", shell.ask("show", run_id)["digest"])
 
 
-@needs_mpi
 @pytest.mark.parametrize(
     ("common_runtime", "log"),
-    [("true", "user_logs/std_log_process_2.txt"), ("false", "azureml-logs/70_driver_log_rank_2.txt")],
+    [("true", "user_logs/std_log_process_2.txt"), ("false", "azureml-logs/70_driver_log_{name}_2.txt")],
 )
-def test_of_three_nodes_the_one_that_failed_is_shown(common_runtime: str, log: str, shell: Shell) -> None:
-    mpi = ("distribution=mpi", "distribution.nodes=3", "compute.max_nodes=3")
+@pytest.mark.parametrize(
+    ("kind", "nodes", "name"),
+    [pytest.param("mpi", 3, "rank", marks=needs_mpi), ("pytorch", 3, "worker"), ("pytorch", 1, "worker")],
+)
+def test_of_three_processes_the_one_that_failed_is_shown(
+    kind: str, nodes: int, name: str, common_runtime: str, log: str, shell: Shell, free_port: int
+) -> None:
+    layout = (f"distribution={kind}", f"distribution.nodes={nodes}", f"distribution.processes_per_node={3 // nodes}")
     switch = f"+env.variables.AZUREML_COMPUTE_USE_COMMON_RUNTIME='{common_runtime}'"
-    done = shell.run(FAILS_IN_RANK_2, *mpi, switch)
+    done = shell.run(FAILS_IN_RANK_2, *layout, "compute.max_nodes=3", switch, f"code.arguments=[{free_port}]")
     record = json.loads(done.out)
 
     assert done.code == 5
-    assert "rank 2 of 3: ValueError: boom" in done.err
+    assert "rank 2 of 3: ValueError: boom (exit code 1)" in done.err
     assert done.err.count("Traceback") == 1
-    assert (record["failure"]["rank"], record["failure"]["log"]) == (2, f"logs/{log}")
-    assert len(record["logs"]) == 3
+    assert "Connection closed" not in done.err
+    assert (record["failure"]["rank"], record["failure"]["log"]) == (2, "logs/" + log.format(name=name))
+    texts = [Path(path).read_text() for path in record["logs"]]
+    assert all(text.startswith(f"hello from {rank}\n") for rank, text in enumerate(texts)), texts
+    assert "Connection closed" in "".join(texts)  # the others had something to say
     told = shell("diagnose", "last", workspace=False)
     assert told.code == 5
     assert "ValueError: boom" in told.out

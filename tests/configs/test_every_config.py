@@ -63,3 +63,11 @@ def test_every_file_names_its_schema() -> None:
         comments = [line for line in path.read_text(encoding="utf-8").splitlines()[:3] if line.startswith("#")]
         [schema] = [line.partition("$schema=")[2] for line in comments if "yaml-language-server" in line]
         assert (path.parent / schema).resolve() == REPOSITORY / "schemas" / f"{option.split('/')[0]}.schema.json", path
+
+
+@pytest.mark.parametrize("option", [option for option in FILES if option.startswith("experiment/")])
+def test_an_experiment_is_short_and_says_how_it_is_run(option: str) -> None:
+    lines = (REPOSITORY / "configs" / f"{option}.yaml").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "# @package _global_"  # Hydra takes it in the first line only
+    assert lines[1].split()[:4] == ["#", "amlrun", "run", option.replace("/", "=")]
+    assert len(lines) <= 30

@@ -187,7 +187,9 @@ while True: time.sleep(0.01)  # until the other rank's failure ends it
     started = time.monotonic()
     run = cluster.run("r1", script, **PYTORCH)
     assert run["status"] == "Failed"
-    assert "std_log_process_1.txt" in run["error"]["error"]["message"]
+    message = run["error"]["error"]["message"]
+    assert "std_log_process_1.txt" in message
+    assert "status code 1." in message  # and not the signal that stopped the other
     assert time.monotonic() - started < 8
 
 

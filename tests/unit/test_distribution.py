@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from string import Template
 
 import pytest
 
@@ -80,3 +81,14 @@ def test_variables_of_a_launcher_above_us_are_dropped_and_settings_kept() -> Non
     settings = {"OMPI_MCA_btl": "self", "TORCH_LOGS": "x", "RANKING": "y", "OMP_NUM_THREADS": "2"}
 
     assert own_environment({**foreign, **settings}) == settings
+
+
+def test_torch_elastic_gets_every_dollar_twice_as_it_fills_in_templates() -> None:
+    [launcher] = launchers(Layout("pytorch", 1, 2), ["python", "a.py", "$local_rank", "$$", "${HOME}"], RUN, "python")
+
+    assert launcher.argv[-3:] == ("$$local_rank", "$$$$", "$${HOME}")
+    assert [Template(word).safe_substitute(local_rank="0") for word in launcher.argv[-3:]] == [
+        "$local_rank",
+        "$$",
+        "${HOME}",
+    ]
