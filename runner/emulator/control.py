@@ -25,6 +25,7 @@ def status(service: Service, request: Request) -> dict[str, Any]:
     store = service.store
     return {
         "origin": service.origin,
+        "page": service.page,
         "workspaceId": service.workspace()["id"],
         "workspaces": service.workspace()["names"],
         "python": service.python,

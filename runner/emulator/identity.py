@@ -46,6 +46,11 @@ class Identity:
         """In the address of the control plane: another secret than the one that programs are given."""
         return hmac.new(self.secret, b"control plane", hashlib.sha256).hexdigest()
 
+    @property
+    def page_secret(self) -> str:
+        """In the address of the page, which people copy: it opens nothing else."""
+        return hmac.new(self.secret, b"page", hashlib.sha256).hexdigest()[:32]
+
     def is_path_secret(self, text: str) -> bool:
         return hmac.compare_digest(text.encode(), self.path_secret.encode())
 

@@ -130,6 +130,7 @@ def create_run(service: Service, run_id: str, experiment_name: str, fields: Mapp
         "cancelUri": service.origin + cancel,
         "createdBy": {"userObjectId": "0", "userTenantId": "0", "userName": "emulator"},
         "runDefinition": None,
+        "phases": [["NotStarted", now()]],
     }
     return service.store.put("run", "", run_id, {**document, **fields})
 
@@ -140,7 +141,7 @@ def merged(found: Document, body: Mapping[str, Any]) -> Document:
     changes: Document = {key: value for key, value in sent.items() if value is not None}
     if body.get("status") is not None:
         status = known_status(body["status"])
-        changes = {"status": status, **times(found, status), **changes}
+        changes = {**entered(found, status), **changes}
     for key in MERGED:
         pairs = section(body.get(key), key)
         changes[key] = {**found[key], **{name: as_text(value) for name, value in pairs.items()}}
@@ -153,11 +154,15 @@ def known_status(status: Any) -> str:
     return status
 
 
-def times(found: Document, status: str) -> Document:
-    """When a run began or ended, if this status says so."""
+def entered(found: Document, status: str) -> Document:
+    """What changes with a run's status: when it began or ended, and all that it went through."""
+    time = now()
+    changes: Document = {"status": status, "phases": [*found.get("phases", ()), [status, time]]}
     if status in FINAL:
-        return {"endTimeUtc": now()}
-    return {"startTimeUtc": found["startTimeUtc"] or now()} if status == "Running" else {}
+        changes["endTimeUtc"] = time
+    elif status == "Running":
+        changes["startTimeUtc"] = found["startTimeUtc"] or time
+    return changes
 
 
 def as_text(value: Any) -> str | None:
@@ -179,11 +184,11 @@ def set_status(service: Service, run_id: str, status: str, **fields: Any) -> Doc
         found = require_run(service, run_id)
         if found["status"] in FINAL:
             return found
-        changes = {"status": status, **times(found, status), **fields}
+        changes = {**entered(found, status), **fields}
         return service.store.put("run", "", run_id, {**found, **changes})
 
 
 def shown(document: Document, *, whole: bool = True) -> Document:
     """A run as the history answers; lists leave out the definition, which is most of its bytes."""
-    hidden = {"experimentName", "snapshotId", *(() if whole else ("runDefinition",))}
+    hidden = {"experimentName", "snapshotId", "phases", *(() if whole else ("runDefinition",))}
     return {key: value for key, value in document.items() if key not in hidden}

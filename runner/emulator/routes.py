@@ -21,6 +21,7 @@ from runner.emulator import (
     experiments,
     metrics,
     models,
+    page,
     runs,
     snapshots,
     submission,
@@ -49,6 +50,7 @@ AREAS: Sequence[tuple[str, Sequence[Route]]] = (
     ("Models", models.ROUTES),
     ("Key vault", vault.ROUTES),
     ("Control plane", control.ROUTES),
+    ("Page", page.ROUTES),
     ("Blobs", blobs.ROUTES),
 )
 ROUTES: tuple[Route, ...] = tuple(route for _, routes in AREAS for route in routes)
@@ -67,7 +69,7 @@ def dispatch(service: Service, request: Request) -> Response:
     started = time.monotonic()
     response = answer(service, request)
     path = unquote(request.path)
-    for secret in (service.identity.path_secret, service.identity.control_secret):
+    for secret in (service.identity.path_secret, service.identity.control_secret, service.identity.page_secret):
         path = path.replace(secret, "***")
     seconds = round(time.monotonic() - started, 4)
     seen = {"method": request.method, "path": path, "status": response.status, "seconds": seconds, "time": now()}

@@ -70,6 +70,11 @@ class Service:
     def host(self) -> str:
         return self.origin.partition("://")[2]
 
+    @property
+    def page(self) -> str:
+        """The address of the page for people, and what the SDK takes for Azure's studio."""
+        return f"{self.origin}/page/{self.identity.page_secret}"
+
     def workspace(self) -> dict[str, Any]:
         """The workspace's document. Its id is fresh for every store: clients cache by it."""
         with self.store.transaction():

@@ -50,10 +50,10 @@ class Store:
         self.lock = threading.RLock()
         self.database = sqlite3.connect(folder / "state.sqlite", check_same_thread=False, isolation_level=None)
         try:
-            self.database.execute("PRAGMA journal_mode=WAL")
-            self.database.execute("PRAGMA synchronous=NORMAL")
             self.database.executescript(SCHEMA)
             self.database.execute("SELECT number, kind, owner, key, body FROM documents LIMIT 1")
+            self.database.execute("PRAGMA journal_mode=WAL")
+            self.database.execute("PRAGMA synchronous=NORMAL")
         except sqlite3.DatabaseError as error:
             self.database.close()
             path = folder / "state.sqlite"

@@ -175,7 +175,7 @@ def workspace_list(service: Service, request: Request) -> dict[str, Any]:
 
 
 def discovery(service: Service, request: Request) -> dict[str, str]:
-    return dict.fromkeys(SERVICES, service.origin)
+    return {**dict.fromkeys(SERVICES, service.origin), "studio": service.page}
 
 
 PRINCIPAL = "`ServicePrincipalAuthentication`"
