@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def output_files(outputs: Path) -> list[str]:
 def git_of(plan: Plan) -> dict[str, Any]:
     """Commit, branch, dirty files; the diff itself stays in plan.json."""
     git = plan.git
-    return {"commit": git.commit, "branch": git.branch, "dirty": list(git.dirty), "diff_bytes": len(git.diff)}
+    return {"commit": git.commit, "branch": git.branch, "dirty": list(git.dirty), "diff_bytes": len(git.diff.encode())}
 
 
 def headline(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -71,4 +72,5 @@ def headline(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether it can be shown as one: JSON holds integers that no float does."""
+    return isinstance(value, float) or (type(value) is int and abs(value) <= sys.float_info.max)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +36,13 @@ def differences(old: Plan, new: Plan) -> list[Difference]:
     )
     paths = [*before, *(path for path in after if path not in before)]
     found = [Difference(path, before.get(path, ABSENT), after.get(path, ABSENT)) for path in paths]
-    return sorted(
-        (item for item in found if item.old != item.new), key=lambda item: not item.path.startswith("config.")
-    )
+    changed = [item for item in found if as_text(item.old) != as_text(item.new)]
+    return sorted(changed, key=lambda item: not item.path.startswith("config."))
+
+
+def as_text(value: Any) -> str:
+    """What tells 1 from 1.0 and from true, as digests do."""
+    return json.dumps(value, sort_keys=True)
 
 
 def code_differences(project: Path, old: Plan, new: Plan) -> list[str]:
@@ -76,10 +83,14 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def lines_of(path: Path) -> list[str]:
+    """The lines of a file as a diff shows them, none where there is no file; what they do not show is said in words."""
     if not path.is_file():
         return []
     content = path.read_bytes()
+    mode = ["(executable)"] * bool(path.stat().st_mode & stat.S_IXUSR)
     try:
-        return content.decode("utf-8").splitlines()
+        *lines, last = content.decode("utf-8").split("\n")
     except UnicodeDecodeError:
-        return [f"(binary, {len(content)} bytes)"]
+        return [*mode, f"(binary, {len(content)} bytes, sha256 {hashlib.sha256(content).hexdigest()[:12]})"]
+    end = [last, "(no line break at the end)"] if last else [] if lines else ["(empty)"]
+    return [*mode, *(line.replace("\r", "\\r") for line in [*lines, *end])]

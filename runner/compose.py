@@ -55,11 +55,8 @@ def expand(project: Path, overrides: Sequence[str]) -> list[list[str]]:
     """
     source = open_source(project)
     parsed, problems = parse(source, overrides)
-    empty = [o for o in parsed if o.is_sweep_override() and o.is_discrete_sweep() and not list(o.sweep_iterator())]
-    problems += [wording.empty_sweep(override.input_line or "") for override in empty]
-    problems += [
-        wording.not_discrete(o.input_line or "") for o in parsed if o.is_sweep_override() and not o.is_discrete_sweep()
-    ]
+    last = {o.get_key_element(): o for o in parsed}  # a later override replaces an earlier one of the same key
+    problems += [problem for o in parsed for problem in unlistable(o, counts=last[o.get_key_element()] is o)]
     if problems:
         raise ConfigError(problems)
     points: list[list[str]] = BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]
@@ -161,6 +158,18 @@ def parse(source: Source, overrides: Sequence[str]) -> tuple[list[Override], lis
     return parsed, problems
 
 
+def unlistable(o: Override, *, counts: bool) -> list[Problem]:
+    """Why Hydra's sweeper can make no points of the override; one that does not count may have none."""
+    text = o.input_line or ""
+    if o.is_sweep_override() and not o.is_discrete_sweep():
+        return [wording.not_discrete(text)]
+    try:
+        points = BasicSweeper.split_arguments([o], max_batch_size=None)[0]
+    except Exception:  # noqa: BLE001 - see parse
+        return [wording.nested_sweep(text)]
+    return [wording.empty_sweep(text)] if counts and not points else []
+
+
 def is_group(source: Source, o: Override) -> bool:
     """Whether Hydra takes the override as a choice of a group (or a search path), which decides the defaults list."""
     if o.key_or_group == "hydra.searchpath":
@@ -185,6 +194,11 @@ def recover_base(source: Source, groups: list[Override]) -> tuple[Base | None, l
             files = [*(path for path, _ in chosen_files(source, groups)), *yaml_files(source)]
             return None, [*problems, wording.undecodable(files, lambda path: name_of(path, source.project))]
         except Exception as error:  # noqa: BLE001 - see parse
+            blamed = wording.refused_choice(error, [o.input_line or "" for o in groups])
+            if blamed is not None:
+                problems.append(blamed[0])
+                groups = [o for o in groups if o.input_line != blamed[1]]
+                continue
             problem, instead = wording.explain(error, source.file, source.options, chosen_files(source, groups))
             if problem in problems:
                 return None, problems
@@ -215,6 +229,9 @@ def drop_unknown_choices(source: Source, groups: list[Override]) -> tuple[list[O
         asked = value if isinstance(value, list) else [value]
         if o.is_delete() and value is not None and not isinstance(value, str):
             problems.append(wording.odd_removal(o.key_or_group, o.input_line or ""))
+            continue
+        if value is None and not o.is_delete():
+            problems.append(wording.no_choice(o.key_or_group, o.input_line or ""))
             continue
         checked = not o.is_delete() and o.key_or_group.split("/")[0] not in ("hydra", "hydra.searchpath")
         bad = [v for v in asked if checked and v is not None and v not in known]

@@ -23,6 +23,16 @@ YAML_HINTS = {
 }
 OBJECTS = re.compile(r"\s*:? ?\w*\(.*<[\w.]+ object at 0x.*")  # Python's view of an object says nothing to people
 NOT_IN_STRUCT = re.compile(r"[Kk]ey '([^']+)' is not in struct")
+# What Hydra says of a choice on the command line without saying that it stands there: its words, the choice's prefix,
+# our words, what to do.
+REFUSED_CHOICES = (
+    (r"Could not delete '(.*)'\. No match", "~", "not chosen, so it cannot be left out", ""),
+    (r"Could not override '(.+)'\.", "", "not in the defaults list, so there is nothing to replace", "write +{}"),
+    (r"force-add of config groups is not supported: '\+\+(.+)'", "++", "'++' sets keys, not choices", "write {}"),
+    (r"Multiple values for (.+?)\. To override", "+", "in the defaults list already", "write {}"),
+    (r"(.+?) appears more than once in the final defaults list", "+", "in the defaults list already", "write {}"),
+    (r"In 'hydra/config': Could not find '(.+?)'", "", "Hydra has no such option", ""),
+)
 
 
 def close_to(word: str, known: Sequence[str]) -> str | None:
@@ -52,8 +62,9 @@ def sweep_without_multirun(text: str) -> Problem:
 
 
 def empty_sweep(text: str) -> Problem:
-    key = text.partition("=")[0]
-    return at_override(text, key, "this sweep has no points", "glob() matches options of a config group only")
+    key, _, value = text.partition("=")
+    hint = "glob() matches options of a config group only" if "glob(" in value else "range() stops before its end"
+    return at_override(text, key, "this sweep has no points", hint)
 
 
 def not_discrete(text: str) -> Problem:
@@ -61,8 +72,31 @@ def not_discrete(text: str) -> Problem:
     return at_override(text, key, "an interval has no points to run", "use choice(...) or range(...)")
 
 
+def nested_sweep(text: str) -> Problem:
+    key = text.partition("=")[0]
+    return at_override(text, key, "a sweep inside of a value has no points to run", "let it be the whole value")
+
+
 def unknown_choice(group: str, option: Any, known: Sequence[str], text: str) -> Problem:
     return at_override(text, group, f"no option '{option}' in configs/{group}", choice_hint(str(option), known))
+
+
+def no_choice(group: str, text: str) -> Problem:
+    return at_override(
+        text, group, "an option is named by text", f"to leave the group out write ~{text.partition('=')[0]}"
+    )
+
+
+def refused_choice(error: Exception, given: Sequence[str]) -> tuple[Problem, str] | None:
+    """Why Hydra refuses one of the choices `given`, and which; None where it speaks of files."""
+    for pattern, prefix, message, hint in REFUSED_CHOICES:
+        found = re.match(pattern, str(error))
+        for text in given if found else ():
+            plain = text.lstrip("+~")
+            named = (plain, plain.partition("=")[0], plain.replace("=", "/"))
+            if found and found[1] in named and text.removesuffix(plain) == prefix:
+                return at_override(text, plain.partition("=")[0], message, hint.format(plain)), text
+    return None
 
 
 def odd_removal(group: str, text: str) -> Problem:
@@ -79,8 +113,10 @@ def refused(text: str, key: str, known: Any, error: Exception) -> Problem:
     """A value override that Hydra would not apply."""
     parts = key.split(".")
     index = 0
-    while index < len(parts) and isinstance(known, Mapping) and parts[index] in known:
-        known, index = known[parts[index]], index + 1
+    while index < len(parts) and (inner := inside(known, parts[index])) is not None:
+        known, index = inner[0], index + 1
+    if detail(error).startswith("unexpected type annotation"):
+        return nested_sweep(text)
     if index == len(parts):
         unknown = NOT_IN_STRUCT.search(detail(error))
         if unknown and isinstance(known, Mapping):
@@ -88,14 +124,22 @@ def refused(text: str, key: str, known: Any, error: Exception) -> Problem:
             return at_override(text, key, f"unknown key '{unknown.group(1)}' in its value", hint)
         return at_override(text, key, f"cannot be set: {detail(error)}")
     if not isinstance(known, Mapping):
-        parent = ".".join(parts[:index])
-        return at_override(text, key, f"'{parent}' is a value and has no keys", f"set '{parent}' itself")
+        parent, count = ".".join(parts[:index]), len(known) if isinstance(known, list) else 0
+        what = f"a list of {count}, counted from 0" if isinstance(known, list) else "a value and has no keys"
+        return at_override(text, key, f"'{parent}' is {what}", f"set '{parent}' itself")
     if text.startswith("~"):
         return at_override(text, key, "not there, so it cannot be removed", meant_key(parts, index, known))
     hint = (
         meant_key(parts, index, known) or f"{keys_of(parts[:index], known)}; a new one is added by +{text.lstrip('+')}"
     )
     return at_override(text, key, "unknown key", hint)
+
+
+def inside(node: Any, name: str) -> tuple[Any] | None:
+    """What a mapping or a list has at `name`, None where it has nothing there."""
+    if isinstance(node, list) and name.isdecimal() and int(name) < len(node):
+        return (node[int(name)],)
+    return (node[name],) if isinstance(node, Mapping) and name in node else None
 
 
 def keys_of(parents: Sequence[str], known: Mapping[str, Any]) -> str:
@@ -134,7 +178,8 @@ def explain(
     text = text[inside.end() :]
     wanted = re.search(r"override '([^']+)'", text)
     group = wanted.group(1).partition("@")[0] if wanted else ""
-    place = (find_in_defaults(*found, group) if wanted else None) or Place(found[1], 1, 1)
+    odd = find_odd_default(*found) if "default item" in text else None
+    place = odd or (find_in_defaults(*found, group) if wanted else None) or Place(found[1], 1, 1)
     if wanted and "No match in the defaults list" in text:
         last = group.rpartition("/")[2]
         absolute = f"write 'override /{last}'" if last != group and last in options else ""

@@ -25,7 +25,7 @@ def annotated_yaml(config: Config) -> str:
     """The composed YAML; every line ends in a comment with the place that set its value."""
     lines = list(yaml_lines(config, config.values, (), 0))
     width = min(max((len(text) for text, _ in lines), default=0), PLACE_COLUMN)
-    return "\n".join(f"{text:<{width}}  # {place}" if place else text for text, place in lines)
+    return "\n".join(f"{text:<{width}}  # {one_line(place)}" if place else text for text, place in lines)
 
 
 def yaml_lines(config: Config, node: Any, path: tuple[str, ...], depth: int) -> Iterator[tuple[str, str]]:
@@ -42,10 +42,14 @@ def yaml_lines(config: Config, node: Any, path: tuple[str, ...], depth: int) -> 
 
 def scalar(value: Any) -> str:
     """One value as YAML on one line."""
-    if isinstance(value, str) and "\n" in value:
-        return json.dumps(value, ensure_ascii=False)
-    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=100_000)
-    return text.removesuffix("\n").removesuffix("...").rstrip("\n")
+    style = '"' if isinstance(value, str) and not value.isprintable() else None
+    text: str = yaml.safe_dump(value, default_flow_style=True, default_style=style, allow_unicode=True, width=1 << 62)
+    text = text.removesuffix("\n").removesuffix("...").rstrip("\n")
+    return json.dumps(value) if len(text.splitlines()) > 1 else text  # texts in a list may have lines
+
+
+def one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def plan_text(plan: Plan) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TextIO
 
+from runner.collect import is_number
 from runner.follow import Reporter
 from runner.spec import Run, State
 
@@ -85,12 +87,12 @@ class Live:
         self.console = Console(file=stream)
         self.progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.fields[name]}"),
+            TextColumn("{task.fields[name]}", markup=False),
             TextColumn("[bold]{task.fields[phase]}"),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[epochs]}"),
             TimeElapsedColumn(),
-            TextColumn("[cyan]{task.fields[latest]}"),
+            TextColumn("{task.fields[latest]}", style="cyan", markup=False),
             console=self.console,
         )
         self.tasks: dict[str, Any] = {}
@@ -109,12 +111,12 @@ class Live:
 
     def line(self, run: Run, text: str) -> None:
         if not self.several:
-            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def metrics(self, run: Run, row: dict[str, Any]) -> None:
         epoch, epochs = row.get("epoch"), row.get("epochs")
         fields: dict[str, Any] = {"latest": brief(row)}
-        if isinstance(epoch, (int, float)) and isinstance(epochs, (int, float)):
+        if is_count(epoch) and is_count(epochs):
             fields |= {"completed": epoch, "total": epochs, "epochs": f"epoch {epoch:g}/{epochs:g}"}
         self.progress.update(self.task(run), **fields)
 
@@ -124,9 +126,13 @@ class Live:
 
 def brief(row: Mapping[str, Any]) -> str:
     """The newest metrics in a few words, test metrics first."""
-    shown = {key: value for key, value in row.items() if key not in NOT_SHOWN and isinstance(value, (int, float))}
+    shown = {key: value for key, value in row.items() if key not in NOT_SHOWN and is_number(value)}
     names = sorted(shown, key=lambda name: (not name.startswith(("test", "val")), name))
     return "  ".join(f"{name.replace('_', ' ')} {shown[name]:.4g}" for name in names[:3])
+
+
+def is_count(value: Any) -> bool:
+    return is_number(value) and math.isfinite(value)
 
 
 def clock(run: Run) -> str:

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from runner.paths import is_file, is_folder
+
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+# What holds statements that run with those around it.
+BLOCKS = (ast.If, ast.Try, ast.With, ast.For, ast.While, ast.Match, ast.match_case, ast.ExceptHandler)
+# Annotations and values of a dataclass that its `__init__` takes nothing for.
+NO_ARGUMENT = re.compile(r"\bClassVar\b|\bKW_ONLY\b|\bfield\(.*\binit=False")
 DEEPEST = 8  # imports and base classes followed
 
 
@@ -50,9 +57,9 @@ def find_module(name: str, folders: tuple[Path, ...]) -> Module | None:
     for folder in folders:
         path = folder.joinpath(*name.split("."))
         for file in (path / "__init__.py", path.with_suffix(".py")):
-            if file.is_file():
+            if is_file(file):
                 return Module(name, file, folders)
-        if path.is_dir() and "." in name:
+        if is_folder(path) and "." in name:
             return Module(name, path, folders)  # a namespace package
     return None
 
@@ -89,7 +96,7 @@ def names_in(module: Module, depth: int = 0) -> list[str]:
         else:
             found += assigned(node)
     folder = module.file.parent if module.file.name == "__init__.py" else module.file
-    if folder.is_dir():
+    if is_folder(folder):
         found += [path.stem for path in folder.glob("*.py")] + [
             path.parent.name for path in folder.glob("*/__init__.py")
         ]
@@ -114,17 +121,15 @@ def parse(file: Path) -> ast.Module | None:
         return None
 
 
-def statements(tree: ast.Module) -> Iterator[ast.stmt]:
-    """Statements of the module itself, those inside `if` and `try` included."""
-    todo: list[ast.stmt] = list(reversed(tree.body))
+def statements(tree: ast.Module | ast.ClassDef) -> Iterator[ast.stmt]:
+    """Statements of the module or class itself, those inside `if`, `try`, `with`, loops and `match` included."""
+    todo: list[ast.AST] = list(reversed(tree.body))
     while todo:
         node = todo.pop()
-        yield node
-        if isinstance(node, (ast.If, ast.Try)):
-            inner = [*node.body, *node.orelse]
-            if isinstance(node, ast.Try):
-                inner += [statement for handler in node.handlers for statement in handler.body] + node.finalbody
-            todo += reversed(inner)
+        if isinstance(node, ast.stmt):
+            yield node
+        if isinstance(node, BLOCKS):
+            todo += reversed([child for child in ast.iter_child_nodes(node) if isinstance(child, (ast.stmt, *BLOCKS))])
 
 
 def through_import(module: Module, node: ast.ImportFrom, name: str, depth: int) -> Symbol | None:
@@ -151,17 +156,18 @@ def imported_from(module: Module, node: ast.ImportFrom) -> Module | None:
 
 
 def assigned(node: ast.stmt) -> list[str]:
-    if isinstance(node, (ast.Assign, ast.AnnAssign)):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        flat = [item for target in targets for item in (target.elts if isinstance(target, ast.Tuple) else [target])]
-        return [item.id for item in flat if isinstance(item, ast.Name)]
+    """Names that a statement binds, but for those of definitions and of statements inside of it."""
     if isinstance(node, ast.Import):
         return [alias.asname or alias.name.partition(".")[0] for alias in node.names]
-    return []
+    inside = [part for part in ast.iter_child_nodes(node) if not isinstance(part, (ast.stmt, *BLOCKS))]
+    names = [name for part in inside for name in ast.walk(part) if isinstance(name, ast.Name)]
+    return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
 def has_getattr(tree: ast.Module) -> bool:
-    return any(isinstance(node, ast.FunctionDef) and node.name == "__getattr__" for node in tree.body)
+    """Whether the module may have names that only running it shows."""
+    made = (name.id for name in ast.walk(tree) if isinstance(name, ast.Name))
+    return any(getattr(node, "name", "") == "__getattr__" for node in statements(tree)) or "globals" in made
 
 
 def of_function(args: ast.arguments, skip: int) -> Parameters:
@@ -177,10 +183,12 @@ def of_function(args: ast.arguments, skip: int) -> Parameters:
 def of_class(module: Module, node: ast.ClassDef, depth: int) -> Parameters | None:
     if node.keywords or any(isinstance(s, ast.FunctionDef) and s.name == "__new__" for s in node.body):
         return None
-    for statement in node.body:
-        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+    for statement in reversed(list(statements(node))):
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__" and statement in node.body:
             taken = of_function(statement.args, skip=1)
             return taken if not taken.anything else through_bases(module, node, taken, depth)
+        if "__init__" in (*assigned(statement), getattr(statement, "name", "")):
+            return None  # borrowed, or one of several: which is known when it runs
     if any("dataclass" in ast.unparse(decorator) for decorator in node.decorator_list):
         return of_dataclass(node) if not node.bases else None
     if node.decorator_list:
@@ -201,10 +209,14 @@ def through_bases(module: Module, node: ast.ClassDef, taken: Parameters, depth: 
 
 def of_dataclass(node: ast.ClassDef) -> Parameters:
     fields = [s for s in node.body if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)]
-    fields = [s for s in fields if "ClassVar" not in ast.unparse(s.annotation)]
+    fields = [s for s in fields if not NO_ARGUMENT.search(f"{ast.unparse(s.annotation)} = {unparsed(s.value)}")]
     names = tuple(s.target.id for s in fields if isinstance(s.target, ast.Name))
     required = tuple(s.target.id for s in fields if isinstance(s.target, ast.Name) and s.value is None)
     return Parameters(names, required, False)
+
+
+def unparsed(node: ast.expr | None) -> str:
+    return "" if node is None else ast.unparse(node)
 
 
 def reach(symbol: Symbol, taken: Parameters, depth: int) -> Parameters:

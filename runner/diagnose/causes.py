@@ -74,7 +74,7 @@ CAUSES = (
     ),
     cause(
         "shared_memory",
-        r"[Bb]us error|unable to (mmap|open|allocate|write to) .*shared memory|insufficient shared memory"
+        r"[Bb]us error\b|unable to (mmap|open|allocate|write to) .*shared memory|insufficient shared memory"
         r"|No space left on device.*(/dev/shm|torch_\d+)|unable to resize file .*to the right size",
         "out of shared memory: {line}",
         MORE_SHARED,
@@ -91,7 +91,7 @@ CAUSES = (
     ),
     cause(
         "host_memory",
-        r"killed by signal: Killed|^MemoryError|DefaultCPUAllocator: (can't|not enough)|Cannot allocate memory"
+        r"killed by signal: Killed|^MemoryError\b|DefaultCPUAllocator: (can't|not enough)|Cannot allocate memory"
         r"|^Killed$|^\S*bash: line \d+: +\d+ Killed|OOMKilled|oom-kill|Out of memory: Killed process",
         "out of memory: {line}",
         LESS_MEMORY,
@@ -251,13 +251,13 @@ CAUSES = (
     ),
     cause(
         "refused",
-        r"^train: ",
+        r"^train: (?!\[?\d|epoch|step|batch|iter|loss|acc|\w+=|tracker ')",  # what goes on after
         "the training refused its configuration: {line}",
         "do what the line says; 'amlrun config' shows which file or override set the value",
     ),
     cause(
         "hydra",
-        r"^Could not override |^Could not load |^Could not find '|^Key '.*' is not in struct|^LexerNoViableAlt"
+        r"^Could not override '|^Could not load '|^Could not find '|^Key '.*' is not in struct|^LexerNoViableAlt"
         r"|^mismatched input |^Primary config |^You must specify '|^Multiple values for |^Ambiguous value for "
         r"|^hydra\.errors\.|^omegaconf\.errors\.",
         "Hydra refused the configuration: {line}",

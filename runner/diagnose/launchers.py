@@ -18,6 +18,7 @@ TAG = re.compile(
     r"(?:\[(?:rank|default)(?P<torch>\d+)\]:|\[(?:[\w.-]+@)?(?:\d+,)?(?P<mpi>\d+)\]<std(?:out|err)>:)"
 )
 STREAM = re.compile(r"^\[std(?:out|err)\]", re.MULTILINE)
+MARK = "\ufeff"  # of byte order, before a text that Windows has saved
 COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 # Before every line of a log that a service has kept.
 STAMP = re.compile(r"^\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?Z?:? ?")
@@ -56,7 +57,10 @@ class Statement:
 
 def readable(text: str) -> str:
     """A log without what others put before its lines, and without secrets. Every text that is shown comes by here."""
-    lines = [evidence.clipped(line, evidence.SEARCHED_COLUMNS) for line in COLOUR.sub("", text).splitlines()]
+    lines = [
+        evidence.clipped(line, evidence.SEARCHED_COLUMNS)
+        for line in COLOUR.sub("", text.removeprefix(MARK)).splitlines()
+    ]
     stamped = sum(STAMP.match(line) is not None for line in lines)
     if stamped > MOSTLY * len(lines):
         lines = [STAMP.sub("", line) for line in lines]

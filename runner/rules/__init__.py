@@ -73,7 +73,7 @@ RULES = (
     Rule(code.module, ("code",)),
     Rule(code.script, ("code",)),
     Rule(code.arguments, ("code",)),
-    Rule(code.batchai, ("code", "env")),
+    Rule(code.batchai, ("code", "compute", "env")),
     Rule(code.quoting, ("code",)),
     Rule(inputs.complete, ("compute", "inputs")),
     Rule(inputs.files, ("compute", "inputs")),

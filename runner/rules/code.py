@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.finding import Finding, error, meant, show, warning
+from runner.paths import is_file, is_folder, is_there, listed, resolved
 from runner.resources import packaged
 from runner.rules.read import part
 from runner.sources import find_module
@@ -34,40 +35,40 @@ def one_of_script_and_command(values: Mapping[str, Any], _project: Path) -> Iter
 
 def root(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
     name = part(values, "code").get("root")
-    if name is not None and not (project / name).is_dir():
-        message = f"{show(name)} is a file" if (project / name).exists() else f"no folder {show(name)}"
+    if name is not None and not is_folder(project / name):
+        message = f"{show(name)} is a file" if is_there(name, project) else f"no folder {show(name)}"
         yield error("code.root", message, "it is relative to the project")
 
 
 def module(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
     code = part(values, "code")
     name, folder = code.get("module"), project / str(code.get("root", "."))
-    if not name or code.get("script") or code.get("command") or not folder.is_dir():
+    if not name or code.get("script") or code.get("command") or not is_folder(folder):
         return
     found = find_module(name, (folder, packaged("train").parent) if name.startswith("train") else (folder,))
     if found is None:
         if "." not in name and importlib.util.find_spec(name) is not None:
             return
-        there = [p.stem for p in folder.glob("*.py")] + [p.parent.name for p in folder.glob("*/__init__.py")]
+        there = [p.stem for p in listed(folder, "*.py")] + [p.parent.name for p in listed(folder, "*/__init__.py")]
         hint = meant(name, {*there, "train"}) or "it is looked for under code.root"
         say = warning if "." in name else error
         yield say("code.module", f"no module {show(name)}", hint)
-    elif found.file.name == "__init__.py" and not found.file.with_name("__main__.py").is_file():
+    elif found.file.name == "__init__.py" and not is_file(found.file.with_name("__main__.py")):
         yield error("code.module", f"{show(name)} is a package without __main__.py", "add one, or name a module in it")
 
 
 def script(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
     code = part(values, "code")
-    name, folder = code.get("script"), (project / str(code.get("root", "."))).resolve()
-    if not name or not folder.is_dir():
+    name, folder = code.get("script"), resolved(project / str(code.get("root", ".")))
+    if not name or not is_folder(folder):
         return
-    path = (folder / name).resolve()
+    path = resolved(folder / name)
     if Path(name).is_absolute() or not path.is_relative_to(folder):
         yield error("code.script", f"{show(name)} is outside of code.root, so it would not travel", "move it inside")
-    elif path.is_dir():
+    elif is_folder(path):
         yield error("code.script", f"{show(name)} is a folder", "name a Python file")
-    elif not path.is_file():
-        there = [p.stem for p in path.parent.glob("*.py")]
+    elif not is_file(path):
+        there = [p.stem for p in listed(path.parent, "*.py")]
         close = meant(path.stem, there).replace("'?", ".py'?")
         yield error("code.script", f"no file {show(name)}", close or "it is looked for under code.root")
     elif path.suffix != ".py":
@@ -94,19 +95,26 @@ def arguments(values: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
 
 
 def quoting(values: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
-    """Items of a list are words as they are: no shell splits, expands or unquotes them."""
+    """Words are as they are written: no shell splits or unquotes them; Azure alone expands a script's arguments."""
     code = part(values, "code")
     for key in ("command", "arguments"):
-        for index, item in enumerate(given if isinstance(given := code.get(key), list) else ()):
-            path, text = f"code.{key}.{index}", item if isinstance(item, str) else ""
+        given = code.get(key)
+        for path, text in leaves(given, f"code.{key}") if isinstance(given, (list, dict)) else ():
+            several = isinstance(given, list) and re.match(r"--?[A-Za-z][\w-]*\s+\S", text)
             if re.fullmatch(r"""(['"]).*\1""", text, re.S):
                 yield warning(path, f"the quotes of {show(text)} would be part of it", "quote for YAML only")
-            elif re.match(r"--?[A-Za-z][\w-]*\s+\S", text) or (key == "command" and index == 0 and " " in text.strip()):
+            elif several or (path == "code.command.0" and " " in text.strip()):
                 words = ", ".join(text.split())
                 yield warning(path, f"{show(text)} is one word of a list, spaces and all", f"split it: {words}")
             elif re.search(r"\$\{?[A-Za-z_]", text) and not any(name in text for name in MODERN):
-                message = f"{show(text)} is expanded by Azure, and by no shell here"
-                yield warning(path, message, "write code.command as one line for bash")
+                yield dollar(path, text, script=bool(code.get("script")))
+
+
+def dollar(path: str, text: str, *, script: bool) -> Finding:
+    if not script:
+        return warning(path, f"{show(text)} is expanded by no shell", "write code.command as one line for bash")
+    hint = "list words in code.command to keep the text, or write it as one line for bash to expand it"
+    return warning(path, f"{show(text)} is expanded by Azure, and by no shell here", hint)
 
 
 def scalar(value: Any) -> bool:
@@ -117,9 +125,12 @@ def batchai(values: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
     code = part(values, "code")
     places = [*leaves(code.get("arguments"), "code.arguments"), *leaves(code.get("command"), "code.command")]
     places += leaves(part(values, "env").get("variables"), "env.variables")
+    here = part(values, "compute").get("kind") == "local"
     for path, text in places:
         for name, modern in MODERN.items():
-            if name in text:
+            if name in text and here:
+                yield warning(path, f"{name} is set on Azure only", "choose a compute on Azure")
+            elif name in text:
                 yield warning(path, f"{name} is in no current documentation of Azure", f"use {modern}")
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from runner.errors import Place
 from runner.finding import Finding, error, show, warning
+from runner.paths import is_file
 from runner.resources import packaged
 from runner.rules.read import on_azure, part
 
@@ -28,6 +29,10 @@ ENDED = {
 }
 LOGGING = ("azureml-core", "azureml-defaults", "azureml-mlflow", "azureml-sdk")
 
+# `python=3.11`, `python ==3.11.4`, `python 3.11.*`: a version, not the bound of a range.
+ONE_VERSION = re.compile(r"[^\s=<>!~]+(?:\s+|\s*==?\s*)(\d+\.\d+)")
+UNPINNED = re.compile(r"(?!.*\.(?:whl|zip|tar\.gz)$)[A-Za-z0-9._-]+(\[[^]]*\])?")
+
 Line = tuple[str, int]
 
 
@@ -36,7 +41,7 @@ def lint(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
     name = env.get("conda_file")
     if not name or not on_azure(values) or env.get("kind") not in ("auto", "conda", "dockerfile"):
         return
-    path = next((p for p in (project / name, packaged("configs").parent / name) if p.is_file()), None)
+    path = next((p for p in (project / name, packaged("configs").parent / name) if is_file(p)), None)
     if path is None:
         return
     for finding, line in lint_file(path):
@@ -65,7 +70,7 @@ def lint_file(path: Path) -> Iterator[tuple[Finding, int]]:
         message = "neither azureml-defaults nor azureml-mlflow is listed: metrics cannot be logged to the run"
         yield warning("env.conda_file", message, "add one of them"), 1
     for text, line in pip or ():
-        if re.fullmatch(r"[A-Za-z0-9._-]+(\[[^]]*\])?", text):
+        if UNPINNED.fullmatch(text):
             yield warning("env.conda_file", f"{show(text)} is not pinned", f"write {text}==VERSION"), line
 
 
@@ -75,12 +80,23 @@ def lint_python(conda: list[Line]) -> Iterator[tuple[Finding, int]]:
         yield warning("env.conda_file", "no python: azureml-core adds its own default", "add - python=3.11"), 1
         return
     text, line = found
-    version = re.search(r"=\s*(\d+\.\d+)", text)
+    version = newest_version(text)
     if version is None:
         yield warning("env.conda_file", f"{show(text)} is not pinned", "write python=3.11"), line
-    elif version[1] in ENDED:
-        message = f"Python {version[1]} has had no security fixes since {ENDED[version[1]]}"
+    elif version in ENDED:
+        message = f"Python {version} has had no security fixes since {ENDED[version]}"
         yield warning("env.conda_file", message, "write python=3.11"), line
+
+
+def newest_version(text: str) -> str | None:
+    """The newest minor version that a requirement of Python allows, None where it has no upper bound."""
+    one = ONE_VERSION.match(text)
+    if one is not None:
+        return one[1]
+    upper = re.search(r"<(=?)\s*3\.(\d+)(\.\d+)?", text)
+    if upper is None or ">" not in text:
+        return None
+    return f"3.{int(upper[2]) - (not upper[1] and not upper[3])}"
 
 
 @lru_cache(maxsize=64)
@@ -101,7 +117,7 @@ def read(path: Path) -> tuple[list[Line], list[Line] | None] | str:
     for node in listed.value:
         if isinstance(node, yaml.MappingNode):
             inner = {str(key.value): value for key, value in node.value}.get("pip")
-            pip = lines_of(inner) if isinstance(inner, yaml.SequenceNode) else pip
+            pip = [*(pip or []), *lines_of(inner)] if isinstance(inner, yaml.SequenceNode) else pip
         elif isinstance(node, yaml.ScalarNode):
             conda.append((node.value.strip(), node.start_mark.line + 1))
     return conda, pip
@@ -112,5 +128,5 @@ def lines_of(node: yaml.SequenceNode) -> list[Line]:
 
 
 def bare(requirement: str) -> str:
-    found = re.match(r"(?:[\w.-]+::)?([A-Za-z0-9._-]+)", requirement)
+    found = re.match(r"(?:[\w./-]+::)?([A-Za-z0-9._-]+)", requirement)
     return found[1].lower().replace("_", "-") if found else ""

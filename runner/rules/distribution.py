@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.finding import Finding, error, show, warning
+from runner.paths import is_file
 from runner.rules.read import on_azure, part, processes_per_node, size_of
 from runner.sources import find_module, parse
 
@@ -106,7 +107,7 @@ def holds_horovod(env: Mapping[str, Any], project: Path) -> bool:
     named = [str(item) for item in env.get("pip") or ()]
     for key in ("conda_file", "dockerfile"):
         path = project / str(env.get(key) or "")
-        if env.get(key) and not path.is_file():
+        if env.get(key) and not is_file(path):
             return True
         if env.get(key):
             named.append(path.read_text(encoding="utf-8", errors="replace"))

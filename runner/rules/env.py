@@ -9,8 +9,9 @@ from typing import Any
 
 from runner.finding import Finding, error, meant, show, warning
 from runner.images import CURRENT_CURATED, SUPPORTED, pinned, retired_curated, unsupported
+from runner.paths import is_file, listed
 from runner.resources import packaged
-from runner.rules.conda import requirements_of
+from runner.rules.conda import UNPINNED, requirements_of
 from runner.rules.read import on_azure, part
 
 RESERVED = ("azureml", "microsoft")  # docs: environment names with these prefixes belong to Azure
@@ -23,6 +24,12 @@ LAUNCHER_VARIABLES = (
     *("MASTER_ADDR", "MASTER_PORT"),
 )
 BYTES = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+# A Dockerfile that installs what other files list, or starts from an image that may hold anything.
+FROM_ELSEWHERE = re.compile(
+    r"-r\s|-r[\w./-]+\.(?:txt|in)\b|--requirement|\.ya?ml\b|\binstall\s+(?:-e\s+)?\.|\bpoetry\b|\buv\s+sync\b"
+    r"|^FROM\s+(?:--platform=\S+\s+)?(?!mcr\.microsoft\.com/azureml/openmpi|--platform)",
+    re.MULTILINE | re.IGNORECASE,
+)
 ENOUGH_SHARED_MEMORY = 4 << 30  # Docker's 2g on Azure is what MachineLearningNotebooks#560 ran out of
 
 
@@ -63,7 +70,7 @@ def files(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
         name = env.get(key)
         if name and env.get("kind") in kinds and on_azure(values) and find_file(name, project) is None:
             beside = (project / name).parent
-            there = [p.name for p in beside.iterdir() if p.is_file()] if beside.is_dir() else []
+            there = [p.name for p in listed(beside, "*") if is_file(p)]
             hint = meant(Path(name).name, there) or "it is relative to the project"
             yield error(f"env.{key}", f"no file {show(name)}", hint)
 
@@ -71,7 +78,7 @@ def files(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
 def find_file(name: str, project: Path) -> Path | None:
     """A file of the project, or the packaged one of the same name."""
     for path in (project / name, packaged("configs").parent / name):
-        if path.is_file():
+        if is_file(path):
             return path
     return None
 
@@ -88,8 +95,9 @@ def images(values: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
 
 def pip(values: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
     for index, requirement in enumerate(part(values, "env").get("pip") or ()):
-        if on_azure(values) and re.fullmatch(r"[A-Za-z0-9._-]+(\[[^]]*\])?", requirement.strip()):
-            yield warning(f"env.pip.{index}", f"{show(requirement)} is not pinned", f"write {requirement}==VERSION")
+        if on_azure(values) and UNPINNED.fullmatch(requirement.strip()):
+            hint = f"write {requirement.strip()}==VERSION"
+            yield warning(f"env.pip.{index}", f"{show(requirement)} is not pinned", hint)
 
 
 def variables(values: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
@@ -158,9 +166,7 @@ def named_in_conda(path: Path) -> set[str] | None:
 def named_in_dockerfile(path: Path) -> set[str] | None:
     """Words of the file; None where it installs from other files, or starts from an image that may hold anything."""
     text = path.read_text(encoding="utf-8", errors="replace")
-    if re.search(
-        r"(-r\s|--requirement|environment\.ya?ml|^FROM\s+(?!mcr\.microsoft\.com/azureml/openmpi))", text, re.M
-    ):
+    if FROM_ELSEWHERE.search(text):
         return None
     return {bare(word.strip("'\"")) for word in text.split()}
 

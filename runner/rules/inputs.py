@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.finding import Finding, error, meant, show, warning
+from runner.paths import is_there
 from runner.rules.code import leaves
 from runner.rules.read import on_azure, part
 
@@ -39,7 +40,7 @@ def files(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
         return
     for name, spec in part(values, "inputs").items():
         path = part(part(values, "inputs"), name).get("path")
-        if path and "://" not in path and "datastore" not in spec and not (project / Path(path).expanduser()).exists():
+        if path and "://" not in path and "datastore" not in spec and not is_there(path, project):
             yield error(f"inputs.{name}.path", f"nothing at {show(path)}", "it is relative to the project")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from runner.finding import Finding, error, show, warning
+from runner.paths import is_file, resolved
 from runner.rules.read import part
 from runner.sources import Module, find_module, parse
 
@@ -34,10 +35,10 @@ def written(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
             hint = f"use {', '.join(WRITTEN_BY_TRAIN)}"
             yield warning("register.path", f"{show(name)} is nothing that train writes", hint)
         return
-    root = (project / str(code.get("root") or ".")).resolve()
+    root = resolved(project / str(code.get("root") or "."))
     file = root / str(code["script"])
     texts = [text_of(file), *(text_of(module.file) for module in imported_modules(file, root))]
-    if file.is_file() and not any(PurePosixPath(name).name in text or "outputs" in text for text in texts):
+    if is_file(file) and not any(PurePosixPath(name).name in text or "outputs" in text for text in texts):
         message = f"{show(str(code['script']))} names neither outputs nor {show(PurePosixPath(name).name)}"
         yield warning("register.path", message, "let it write there, or correct the path")
 
@@ -49,8 +50,8 @@ def imported_modules(file: Path, root: Path) -> list[Module]:
     for node in nodes:
         if isinstance(node, ast.ImportFrom):
             names += [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return [module for name in names if (module := find_module(name, (root,))) is not None and module.file.is_file()]
+    return [module for name in names if (module := find_module(name, (root,))) is not None and is_file(module.file)]
 
 
 def text_of(file: Path) -> str:
-    return file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
+    return file.read_text(encoding="utf-8", errors="replace") if is_file(file) else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner.finding import Finding, error, show, warning
+from runner.paths import is_file
 from runner.rules.read import on_azure, part
 
 NAMES = ("subscription_id", "resource_group", "name")
@@ -21,8 +22,8 @@ def config_file(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
     if not name or not on_azure(values) or workspace.get("kind") != "azureml":
         return
     path = project / name
-    found = next((path / place for place in PLACES if (path / place).is_file()), path)
-    if not found.is_file():
+    found = next((path / place for place in PLACES if is_file(path / place)), path)
+    if not is_file(found):
         yield error(
             "workspace.config", f"no config.json at {show(name)}", "download it from the workspace's portal page"
         )

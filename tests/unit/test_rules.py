@@ -159,7 +159,7 @@ ROWS: list[tuple[Any, dict[str, Any], list[str]]] = [
     (code.quoting, {"code": {"arguments": ["'a b'", "$HOME/x", "${RANK}"]}}, [f"code.arguments.{n}" for n in range(3)]),
     (code.quoting, {"code": {"command": ["python", "a b", "--lr=0.1", "x=$", "-1 2", "it's"]}}, []),
     (code.quoting, {"code": {"command": "python --lr 0.1 $HOME"}}, []),
-    (code.quoting, {"code": {"arguments": {"lr": "$HOME"}}}, []),
+    (code.quoting, {"code": {"arguments": {"lr": "$HOME"}}}, ["code.arguments.lr"]),
     (tags.room, {"compute": CLUSTER, "tags": {str(n): "x" for n in range(41)}}, ["tags"]),
     (tags.room, {"compute": CLUSTER, "tags": {str(n): "x" for n in range(40)}}, []),
     (tags.reserved, {"tags": {"amlrun.digest": "x", "mine": "x"}}, ["tags.amlrun.digest"]),
