@@ -45,13 +45,12 @@ def test_no_module_is_named_for_nothing() -> None:
     assert [path for path in SOURCES if path.stem in BANNED_NAMES] == []
 
 
-def test_there_is_enough_test_for_the_source() -> None:
+def test_there_is_as_much_test_as_source() -> None:
     lines = {
         folder: sum(len(path.read_text().splitlines()) for path in (ROOT / folder).rglob("*.py"))
         for folder in ("runner", "train", "tests")
     }
-    # The aim is 1. The emulator came last and is below it; raise this with its next tests, never lower it.
-    assert lines["tests"] >= 0.75 * (lines["runner"] + lines["train"])
+    assert lines["tests"] >= lines["runner"] + lines["train"]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
