@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 from target_bench import Bench, forever, states
 
 from runner import history, processes
@@ -72,6 +73,7 @@ RUINED_OUTPUTS: dict[str, list[str]] = {
 }
 
 
+@pytest.mark.slow
 def test_whatever_the_script_does_to_outputs(local: Bench, tmp_path: Path) -> None:
     plans = [local.plan(f"import os, shutil\n{script}", slots=2) for script in RUINED_OUTPUTS]
     runs = local.ended(local.submit(*plans))
@@ -226,6 +228,7 @@ def test_every_phase_is_seen_in_order(local: Bench) -> None:
     assert states(local.run("raise SystemExit(1)")) == [*expected, State.FAILED]
 
 
+@pytest.mark.slow
 def test_a_run_that_waits_is_canceled_without_starting(local: Bench) -> None:
     first, second = local.submit(local.plan(forever()), local.plan())
     local.wait_for_text(first, "started")

@@ -222,6 +222,7 @@ ENDINGS = (
 )
 
 
+@pytest.mark.slow
 def test_an_end_without_a_traceback_is_named(bench: Bench) -> None:
     scripts = [f"import os, signal, sys\nprint('before', flush=True)\n{ending}" for ending, _, _ in ENDINGS]
     runs = bench.ended(bench.submit(*[bench.plan(script, slots=2) for script in scripts]))
@@ -251,6 +252,7 @@ def test_cancelling_an_ended_run_changes_nothing(bench: Bench) -> None:
     assert bench.target.states([run]) == [run]
 
 
+@pytest.mark.slow
 def test_cancel_reaches_a_run_that_still_waits_and_no_other(bench: Bench) -> None:
     first, second, third = bench.submit(bench.plan(forever()), bench.plan(), bench.plan("print('third')"))
     bench.wait_for_text(first, "started")
@@ -321,6 +323,7 @@ def test_submitting_a_plan_twice_starts_it_once(bench: Bench) -> None:
     assert counter.read_text() == "x"
 
 
+@pytest.mark.slow
 def test_one_slot_runs_one_after_the_other(bench: Bench) -> None:
     runs = bench.ended(bench.submit(*[bench.plan() for _ in range(3)]))
 

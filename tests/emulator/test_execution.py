@@ -217,6 +217,7 @@ def test_cancel_of_a_running_run(cluster: Cluster) -> None:
     assert (run["status"], run["error"]) == ("Canceled", None)
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_nodes_and_cancel_reaches_it_there(cluster: Cluster) -> None:
     cluster.start("r1", ENDLESS, **{**PYTORCH, "nodeCount": 3})
     cluster.until_ready("r1")
@@ -231,6 +232,7 @@ def test_a_run_waits_for_nodes_and_cancel_reaches_it_there(cluster: Cluster) -> 
     assert cluster.client.run("r1")["status"] == "Running"
 
 
+@pytest.mark.slow
 def test_a_bigger_cluster_lets_the_waiting_in(cluster: Cluster) -> None:
     cluster.start("r1", ENDLESS, **{**PYTORCH, "nodeCount": 4})
     cluster.until_ready("r1")
@@ -241,6 +243,7 @@ def test_a_bigger_cluster_lets_the_waiting_in(cluster: Cluster) -> None:
     assert cluster.end("r2")["status"] == "Completed"
 
 
+@pytest.mark.slow
 def test_a_deleted_cluster_fails_what_waits_for_it(cluster: Cluster) -> None:
     cluster.start("r1", ENDLESS, **{**PYTORCH, "nodeCount": 4})
     cluster.until_ready("r1")
@@ -251,6 +254,7 @@ def test_a_deleted_cluster_fails_what_waits_for_it(cluster: Cluster) -> None:
     assert (run["status"], "was deleted" in run["error"]["error"]["message"]) == ("Failed", True)
 
 
+@pytest.mark.slow
 def test_a_run_that_takes_too_long(cluster: Cluster) -> None:
     run = cluster.run("r1", ENDLESS, maxRunDurationSeconds=1)
     assert run["status"] == "Canceled"
