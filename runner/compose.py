@@ -10,6 +10,7 @@ The only module of `runner` that imports hydra and omegaconf.
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -362,7 +363,8 @@ def literal(value: Any) -> str:
         return "{" + ",".join(f"{key}:{literal(item)}" for key, item in value.items()) + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(literal(item) for item in value) + "]"
-    text = str(value).replace("${", "\\${")
+    # One backslash keeps "${" from being an interpolation; those before it count twice.
+    text = re.sub(r"(\\*)\$\{", lambda found: found[1] * 2 + r"\${", str(value))
     return str(QuotedString(text=text, quote=Quote.single).with_quotes())
 
 

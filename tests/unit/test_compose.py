@@ -208,6 +208,12 @@ def test_override_round_trips_any_value(value: Any) -> None:
     assert OmegaConf.to_container(cfg, resolve=True) == {"key": value}
 
 
+@given(st.lists(st.sampled_from(("\\", "${", "}", "'", '"', "b", "$", "\n", ",")), max_size=7).map("".join))
+def test_override_round_trips_what_the_grammars_have_signs_for(text: str) -> None:
+    parsed = OverridesParser.create().parse_overrides([override("key", text)])[0]
+    assert OmegaConf.to_container(OmegaConf.create({"key": parsed.value()}), resolve=True) == {"key": text}
+
+
 def test_every_mistake_is_recorded_and_the_rest_applied(tree: Path) -> None:
     config = one(
         tree, "lrr=1", "db=bigg", "foo", "lr=0.3", "nested.a.bb=1", "lr.x=1", "~gone", "name=a,b", "db={prt:1}"
