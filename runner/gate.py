@@ -11,6 +11,8 @@ from runner.snapshot import Snapshot
 from runner.spec import GitState, Job, Plan
 
 LISTED_FILES = 10
+# MAX_ARG_STRLEN of the Linux kernel (include/uapi/linux/binfmts.h), less the byte that ends a word.
+MAX_WORD_BYTES = 32 * 4096 - 1
 Snapshots = Mapping[tuple[Path, str], Snapshot]
 
 
@@ -51,6 +53,20 @@ def script_stays(job: Job, _plan: Plan, snapshots: Snapshots) -> Iterator[Proble
         )
 
 
+def long_words(job: Job, plan: Plan, _snapshots: Snapshots) -> Iterator[Problem]:
+    """Linux refuses to start a program with such a word, here and on a node. The overrides of a module are one word."""
+    longest = max((len(word.encode("utf-8", "surrogateescape")) for word in words_of(plan)), default=0)
+    if longest > MAX_WORD_BYTES:
+        key = "" if job.code.kind == "module" else "code"
+        what = f"one word of the command line has {longest:,} bytes, and Linux takes {MAX_WORD_BYTES:,}"
+        yield Problem(job.config.origin("code").value, key, what, "put what is long into a file of the project")
+
+
+def words_of(plan: Plan) -> tuple[str, ...]:
+    variables = [f"{name}={value}" for name, value in plan.environment.items()]
+    return (plan.shell, *plan.command, *plan.arguments, *variables)
+
+
 def in_words(git: GitState) -> str:
     if git.commit is None:
         return "the project is in no git repository, or has no commit"
@@ -58,4 +74,4 @@ def in_words(git: GitState) -> str:
     return f"{len(git.dirty)} uncommitted changes: {', '.join(git.dirty[:LISTED_FILES])}{more}"
 
 
-GATES: tuple[Callable[[Job, Plan, Snapshots], Iterator[Problem]], ...] = (dirty_tree, script_stays)
+GATES: tuple[Callable[[Job, Plan, Snapshots], Iterator[Problem]], ...] = (dirty_tree, script_stays, long_words)

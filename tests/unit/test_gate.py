@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runner.errors import Place
-from runner.gate import GATES, LISTED_FILES, blockers
+from runner.gate import LISTED_FILES, MAX_WORD_BYTES, blockers
 from runner.plan import snapshot_key
 from runner.snapshot import take
 from runner.spec import Code, Config, Distribution, GitState, Job, Origin
@@ -104,8 +106,36 @@ def test_runs_of_one_submission_go_to_one_target(tmp_path: Path) -> None:
 
 def test_what_holds_for_many_runs_is_said_once(tmp_path: Path) -> None:
     jobs = [a_job(tmp_path, Code("script", tmp_path, "gone.py"), require_clean=True) for _ in range(5)]
-    assert len(stopped(*jobs, git=GitState())) == len(GATES) == 2
+    found = stopped(*jobs, git=GitState())
+    assert [text.split(": ")[1] for text in found] == ["git.require_clean", "code.script"]
 
 
 def test_no_plan_has_nothing_to_stop() -> None:
     assert stopped() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "bytes_over"),
+    [
+        ({"arguments": ("x" * MAX_WORD_BYTES,)}, 0),
+        ({"arguments": ("x" * MAX_WORD_BYTES + "y",)}, 1),
+        ({"command": ("echo", "ü" * (MAX_WORD_BYTES // 2 + 1))}, 1),
+        ({"shell": "true;" * (MAX_WORD_BYTES // 5 + 1)}, 4),
+        ({"environment": {"NAME": "x" * (MAX_WORD_BYTES - 5)}}, 0),
+        ({"environment": {"NAME": "x" * (MAX_WORD_BYTES - 4)}}, 1),
+    ],
+)
+def test_a_word_that_linux_would_not_take(tmp_path: Path, changes: dict[str, Any], bytes_over: int) -> None:
+    job, plan = a_job(tmp_path), make_plan(tmp_path, "r", **changes)
+    found = [str(problem) for problem in blockers([job], [plan], {snapshot_key(job.code): take(tmp_path, None, {})})]
+
+    said = f"one word of the command line has {MAX_WORD_BYTES + bytes_over:,} bytes, and Linux takes 131,071"
+    assert [said in text for text in found] == [True] * bool(bytes_over)
+
+
+@pytest.mark.slow
+def test_linux_takes_exactly_that(tmp_path: Path) -> None:
+    echo = [sys.executable, "-c", "import sys; print(len(sys.argv[1]))"]
+    assert subprocess.run([*echo, "x" * MAX_WORD_BYTES], capture_output=True, check=True).stdout == b"131071\n"
+    with pytest.raises(OSError, match="Argument list too long"):
+        subprocess.run([*echo, "x" * (MAX_WORD_BYTES + 1)], check=False)
