@@ -19,11 +19,13 @@ AFTERWORDS = 10
 TRACEBACK = re.compile(r"^(?:  [+|] )?(?:Exception Group )?Traceback \(most recent call last\):\s*$")
 # A traceback after one of these did not end the process.
 HARMLESS = re.compile(r"^(Exception ignored|Exception in thread|--- Logging error ---|Error in (sys|atexit))")
+FATAL = re.compile(r"^(Fatal Python error: |terminate called |\*\*\* Process received signal)")
 # A line that begins something else than a message goes on with.
 NEXT = re.compile(
     HARMLESS.pattern
     + r"|^(Traceback \(most|\[?\d{4}-\d\d-\d\d[T ]\d|\d\d/\d\d/\d{4} |(WARNING|ERROR|INFO):|[WEIF]\d{4} )"
-    + r"|^(\[[WEI] |wandb:)"
+    + r"|^(\[[WEI] |wandb:)|"
+    + FATAL.pattern
 )
 # A traceback after such a line was logged: whether it ended the process shows in what follows.
 LOGGED = re.compile(r"\b(ERROR|WARNING|CRITICAL|INFO|DEBUG)\b")
@@ -31,7 +33,6 @@ CHAIN = (
     "During handling of the above exception, another exception occurred:",
     "The above exception was the direct cause of the following exception:",
 )
-FATAL = re.compile(r"^(Fatal Python error: |terminate called |\*\*\* Process received signal)")
 # What is still written after the end: by launchers, by Azure's context managers, by trackers and exit handlers.
 LAST_WORDS = re.compile(
     r"^\s|^[-=*]{3,}|Exiting context|Finalizing run|FinalizingInRunHistory|Cleaning up all|items cleaning up"

@@ -298,6 +298,20 @@ def test_a_quoted_traceback_of_a_worker_belongs_to_the_evidence() -> None:
     assert failure.cause == "ValueError: Caught ValueError in DataLoader worker process 0."
 
 
+@pytest.mark.parametrize(
+    "noise",
+    [
+        "terminate called without an active exception\nFatal Python error: Aborted\n\nThread 0x0 (most recent):\n",
+        "Fatal Python error: Aborted\n\nCurrent thread 0x0 (most recent call first):\n  File 'x.py', line 1 in f\n",
+        "*** Process received signal ***\n",
+    ],
+)
+def test_what_crashes_after_the_traceback_is_no_part_of_it(noise: str) -> None:
+    trace = "Traceback (most recent call last):\n  File 'a.py', line 1, in <module>\nValueError: boom\nin two lines"
+    found = diagnose([RankEnd(0, f"{trace}\n{noise}", "rank_0.log", exit_code=134, signal=6)])
+    assert found.evidence == trace
+
+
 def test_an_old_warning_does_not_mislead() -> None:
     text = "retrying: No space left on device\n" + "fine\n" * 30 + TRACE + "ValueError: x"
 
