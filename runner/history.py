@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -112,6 +112,13 @@ def files(project: Path, run_id: str) -> RunFiles:
 def snapshot_dir(project: Path, digest: str) -> Path:
     """Where the code with this digest is staged."""
     return project / FOLDER / SNAPSHOTS / digest
+
+
+def require_code(plans: Iterable[Plan]) -> None:
+    """Raises TargetError for a plan whose code is not staged in its project."""
+    for plan in plans:
+        if not snapshot_dir(Path(plan.project), plan.snapshot.digest).is_dir():
+            raise TargetError(f"the code of run '{plan.id}' is not staged; plan it again with 'amlrun run'")
 
 
 def snapshot_index(project: Path) -> Path:

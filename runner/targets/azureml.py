@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import history
-from runner.errors import Problem, TargetError
+from runner.errors import Problem
 from runner.spec import RUN_ID_VARIABLE, Layout, Log, Plan, Run, State, digest
 
 if TYPE_CHECKING:
@@ -108,9 +108,7 @@ class AzureML:
         """Send the plans that nobody has sent; the others' runs are returned as they are."""
         from runner.targets.azureml_submit import Sending, submit
 
-        for plan in plans:
-            if not history.snapshot_dir(Path(plan.project), plan.snapshot.digest).is_dir():
-                raise TargetError(f"the code of run '{plan.id}' is not staged; plan it again with 'amlrun run'")
+        history.require_code(plans)
         submit([Sending(service_of(plan), plan, self.request(plan)) for plan in plans])
         return [history.load_run(Path(plan.project), plan.id) for plan in plans]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import distribution, history, processes
-from runner.errors import Problem, TargetError
+from runner.errors import Problem
 from runner.history import RunFiles
 from runner.spec import RUN_ID_VARIABLE, Failure, Log, Plan, Run, State
 from runner.targets.local_checks import check
@@ -57,9 +57,7 @@ class Local:
 
     def submit(self, plans: list[Plan]) -> list[Run]:
         """Start the plans that nobody has started, under one supervisor; the others' runs are returned as they are."""
-        for plan in plans:
-            if not history.snapshot_dir(Path(plan.project), plan.snapshot.digest).is_dir():
-                raise TargetError(f"the code of run '{plan.id}' is not staged; plan it again with 'amlrun run'")
+        history.require_code(plans)
         by_project: dict[Path, list[str]] = {}
         for plan in plans:
             if accept(plan):

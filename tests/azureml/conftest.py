@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from runner import history
+from runner.emulator import instance
 from runner.spec import Plan
 from runner.targets.azureml_workspace import Service
 from tests import plans
+from tests.azureml.shell import Shell
 
 MakePlan = Callable[..., Plan]
 ON_AZURE = {
@@ -47,6 +49,20 @@ class Workspace:
 
     name: str = "ws"
     compute_targets: dict[str, Any] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of an emulator that serves while a module's tests run."""
+    folder = tmp_path_factory.mktemp("emulator")
+    instance.start(instance.Settings(folder))
+    yield folder
+    instance.stop(folder)
+
+
+@pytest.fixture
+def shell(bare: Path, emulator: Path) -> Shell:
+    return Shell(bare, emulator)
 
 
 @pytest.fixture

@@ -7,22 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runner.emulator import instance
+from tests.azureml.shell import needs_sdk
 from tests.conftest import Outcome, write
 
-# azureml-core is an extra: `make test-slow` runs these in an environment that has it.
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("azureml") is None, reason="needs azureml-core: pip install 'amlrun[azure]'"),
-]
+pytestmark = [pytest.mark.slow, needs_sdk]
 SCRIPT = """
 import json, pathlib, helper
 print("helper says", helper.WORD, flush=True)
@@ -74,14 +69,6 @@ class Machine:
         done = self(*argv, "--json")
         assert done.code == 0, done.err
         return json.loads(done.out)
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("emulator")
-    instance.start(instance.Settings(folder))
-    yield folder
-    instance.stop(folder)
 
 
 @pytest.fixture

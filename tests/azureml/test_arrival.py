@@ -7,8 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +16,10 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from runner.emulator import instance
+from tests.azureml.shell import needs_sdk
 from tests.conftest import ROOT, write
 
 pytestmark = pytest.mark.slow
-needs_sdk = pytest.mark.skipif(find_spec("azureml") is None, reason="needs azureml-core: pip install 'amlrun[azure]'")
 
 AWKWARD = (
     *("", " ", "a b", " a ", "it's", 'say "x"', "'quoted'", '"quoted"', "''", "`id`", "$(id)", "!x", "a;b", "a&b|c>d"),
@@ -87,14 +84,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = (ROOT / "configs/config.yaml").read_text()
     job = {f"train/{name}.py": (ROOT / f"train/{name}.py").read_text() for name in ("__init__", "errors", "job")}
     return write(project, {"configs/config.yaml": config, "record.py": RECORD, "aware.py": AWARE, **job})
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    place = tmp_path_factory.mktemp("emulator")
-    instance.start(instance.Settings(place))
-    yield place
-    instance.stop(place)
 
 
 def arrivals(examples: int, many: int) -> settings:

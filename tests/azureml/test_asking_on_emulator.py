@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,10 @@ from jsonschema import Draft202012Validator
 
 from runner.emulator import instance
 from runner.resources import packaged
-from tests.azureml.test_on_emulator import Shell
+from tests.azureml.shell import Shell, needs_sdk
 from tests.conftest import Outcome, write
 
-# azureml-core is an extra: `make test-slow` runs these in an environment that has it.
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("azureml") is None, reason="needs azureml-core: pip install 'amlrun[azure]'"),
-]
+pytestmark = [pytest.mark.slow, needs_sdk]
 
 # The command line, with one of the service's answers exchanged for a refusal.
 REFUSED = """
@@ -50,17 +44,9 @@ PRINTS = "print('hello')"
 RUN = ("code.script=main.py", "compute=cpu-cluster", "workspace=emulator")
 
 
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("emulator")
-    instance.start(instance.Settings(folder))
-    yield folder
-    instance.stop(folder)
-
-
 @pytest.fixture
 def shell(bare: Path, emulator: Path) -> Shell:
-    """Commands in a bare project, against an emulator that has nothing yet."""
+    """Commands in a bare project with a script, against an emulator that has nothing yet."""
     instance.ask(emulator, "reset", {})
     write(bare, {"main.py": PRINTS})
     return Shell(bare, emulator)

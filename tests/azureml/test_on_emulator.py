@@ -6,23 +6,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from runner.emulator import execution, instance
 from runner.spec import decode_argument
+from tests.azureml.shell import ON_AZURE, Shell, needs_sdk
 from tests.conftest import Outcome, write
 
-# azureml-core is an extra: `make test-slow` runs these in an environment that has it.
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("azureml") is None, reason="needs azureml-core: pip install 'amlrun[azure]'"),
-]
+pytestmark = [pytest.mark.slow, needs_sdk]
 needs_mpi = pytest.mark.skipif(
     execution.find_mpirun(sys.executable) is None, reason="no mpirun here: pip install 'amlrun[mpi]'"
 )
@@ -67,44 +61,7 @@ from runner.targets import load_target
 project = Path(sys.argv[1])
 load_target("azureml", project).submit([history.load_plan(project, sys.argv[2])])
 """
-ON_AZURE = ("compute=cpu-cluster", "workspace=emulator", "env=image", "env.image=mcr.microsoft.com/x/y:1")
 AWKWARD = ("a b", "$HOME", "`id`", "it's", 'say "x"', "x=y", "</think>", "ünïcode", "line\nline", "\\", "")
-
-
-@dataclass(frozen=True)
-class Shell:
-    """Commands in a bare project, against one emulator."""
-
-    folder: Path
-    emulator: Path
-
-    def __call__(self, *argv: str, workspace: bool = True) -> Outcome:
-        where = [f"workspace.dir={self.emulator}"] if workspace else []
-        command = [sys.executable, "-m", "runner", *argv, *where]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=120)
-        return Outcome(done.returncode, done.stdout, done.stderr)
-
-    def run(self, script: str, *overrides: str) -> Outcome:
-        write(self.folder, {"main.py": script})
-        return self("run", "code.script=main.py", *ON_AZURE, *overrides, "--json")
-
-    def ask(self, *argv: str) -> Any:
-        done = self(*argv, "--json", workspace=False)
-        assert done.code == 0, done.err
-        return json.loads(done.out)
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("emulator")
-    instance.start(instance.Settings(folder))
-    yield folder
-    instance.stop(folder)
-
-
-@pytest.fixture
-def shell(bare: Path, emulator: Path) -> Shell:
-    return Shell(bare, emulator)
 
 
 def test_a_run_ends_with_metrics_and_its_model_is_registered_and_downloaded(shell: Shell) -> None:
