@@ -10,7 +10,7 @@ CONSTRAINTS := .ci/constraints.txt
 ARGS ?= experiment=digits
 PYTEST ?= $(BIN)/python -m pytest
 
-.PHONY: help run azure test test-slow check docs clean setup setup-dev
+.PHONY: help run azure test test-slow check docs clean setup setup-dev browser
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -22,7 +22,7 @@ azure: $(VENV)/.azure ## add azureml-core: the same runs on Azure ML, or on its 
 test: $(VENV)/.dev ## the fast tests (under a minute)
 	$(PYTEST) -n 2 --dist loadfile
 
-test-slow: $(VENV)/.dev $(AZURE)/.ready ## end to end, distributed, faults, Azure's SDK, other Pythons (FULL=1 for all)
+test-slow: $(VENV)/.dev $(AZURE)/.ready browser ## end to end, distributed, faults, Azure's SDK, other Pythons (FULL=1 for all)
 	$(PYTEST) -m slow --timeout=600
 	$(AZURE)/bin/python -m pytest -m slow --timeout=600 tests/azureml tests/emulator tests/contract/test_target.py
 
@@ -38,6 +38,17 @@ docs: $(VENV)/.dev ## write the generated pages of docs/
 
 setup: $(VENV)/.train ## .venv with what training here needs
 setup-dev: $(VENV)/.dev ## .venv with what tests and checks need
+
+# The emulator's page is tested in a real one; where none can be had, that test is skipped and says why.
+browser:
+	@if command -v chromium >/dev/null && command -v chromedriver >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=env; elif sudo -n true 2>/dev/null; then as_root='sudo -n env'; fi; \
+	if [ -z "$$as_root" ] || ! command -v apt-get >/dev/null; then \
+	  echo "no chromium and chromedriver here, and no right to install them: the page's browser test will be skipped"; exit 0; fi; \
+	echo "installing chromium and chromium-driver with apt-get, for the browser test of the emulator's page"; \
+	{ $$as_root apt-get update -qq && $$as_root DEBIAN_FRONTEND=noninteractive \
+	  apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; } \
+	  || echo "that failed: the page's browser test will be skipped"
 
 clean: ## remove caches and the virtual environment (.runs/ stays)
 	rm -rf $(VENV) $(AZURE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
@@ -56,9 +67,9 @@ $(VENV)/.azure: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 # A machine that submits has the SDK and no torch; jobs run in the interpreter of $(VENV).
 $(AZURE)/.ready: pyproject.toml $(CONSTRAINTS)
 	test -x $(AZURE)/bin/python || $(PYTHON) -m venv $(AZURE)
-	$(AZURE)/bin/python -m pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS) -e '.[azure,emulator,mpi,dev]'
+	$(AZURE)/bin/python -m pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS) -e '.[azure,mlflow,emulator,mpi,dev]'
 	touch $@
 
 $(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi,dev]'
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi,tracking,dev]'
 	touch $@ $(VENV)/.train

@@ -13,6 +13,8 @@ from typing import Any, Protocol
 from train.errors import TrainError
 
 Row = Mapping[str, Any]
+AXES = ("epoch", "epochs")
+FLUSH_SECONDS = 60
 
 
 class Tracker(Protocol):
@@ -42,7 +44,79 @@ class JsonLines:
         self._file.close()
 
 
-TRACKERS: dict[str, Callable[[Path, Sequence[Row]], Tracker]] = {"jsonl": JsonLines}
+class TensorBoard:
+    """outputs/tensorboard: event files; `tensorboard --logdir` shows them."""
+
+    def __init__(self, outputs: Path, rows: Sequence[Row]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer: Any = SummaryWriter(str(outputs / "tensorboard"))
+        for row in rows:
+            self.write(row)
+
+    def write(self, row: Row) -> None:
+        for name, value in numbers(row).items():
+            self._writer.add_scalar(name, value, row.get("epoch"))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class MLflow:
+    """The run that MLFLOW_TRACKING_URI and MLFLOW_RUN_ID name (Azure ML sets both), else a store in outputs/mlruns."""
+
+    def __init__(self, outputs: Path, rows: Sequence[Row]) -> None:
+        import mlflow
+
+        if not os.environ.get("MLFLOW_TRACKING_URI"):
+            # MLflow 3 wants a database; of a folder that travels with the run's outputs, files are the right form.
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+            mlflow.set_tracking_uri((outputs / "mlruns").resolve().as_uri())
+        self._mlflow: Any = mlflow
+        mlflow.start_run()
+        for row in rows:
+            self.write(row)
+
+    def write(self, row: Row) -> None:
+        self._mlflow.log_metrics(numbers(row), step=row.get("epoch"))
+
+    def close(self) -> None:
+        self._mlflow.end_run()
+
+
+class AzureRun:
+    """The metrics of the run in Azure ML, through azureml-core, as `run.log` does."""
+
+    def __init__(self, outputs: Path, rows: Sequence[Row]) -> None:
+        if not os.environ.get("AZUREML_RUN_ID"):
+            raise TrainError("tracker 'azureml' is for runs on Azure ML; here metrics are in outputs/metrics.jsonl")
+        from azureml.core import Run
+
+        self._run: Any = Run.get_context(allow_offline=False)
+        for row in rows:
+            self.write(row)
+
+    def write(self, row: Row) -> None:
+        for name, value in numbers(row).items():
+            self._run.log(name, value, step=row.get("epoch"))
+
+    def close(self) -> None:
+        self._run.flush(timeout_seconds=FLUSH_SECONDS)
+
+
+def numbers(row: Row) -> dict[str, float]:
+    """What of a row is a metric: its numbers, without the axis that they are drawn over."""
+    plain = {name: value for name, value in row.items() if isinstance(value, int | float) and name not in AXES}
+    return {name: float(value) for name, value in plain.items() if not isinstance(value, bool)}
+
+
+TRACKERS: dict[str, Callable[[Path, Sequence[Row]], Tracker]] = {
+    "jsonl": JsonLines,
+    "tensorboard": TensorBoard,
+    "mlflow": MLflow,
+    "azureml": AzureRun,
+}
 
 
 class Trackers:

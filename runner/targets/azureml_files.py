@@ -98,7 +98,7 @@ def read_surely(address: str, offset: int) -> bytes:
 
 def read(address: str, offset: int) -> bytes:
     """A log's bytes from there on; none where it has not grown."""
-    import requests  # type: ignore[import-untyped]
+    import requests
 
     with service_errors("a log cannot be read"):
         answer = requests.get(address, headers={"Range": f"bytes={offset}-"}, timeout=TIMEOUT_SECONDS)
