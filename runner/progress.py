@@ -15,7 +15,7 @@ from runner.spec import Run, State
 # The tutorial's four phases, in words that say what is waited for.
 PHASES = {
     State.PREPARING: "preparing (code and environment)",
-    State.QUEUED: "queued",
+    State.QUEUED: "queued (waiting for nodes or a slot)",
     State.RUNNING: "running",
     State.FINALIZING: "finalizing (collecting outputs)",
     State.COMPLETED: "completed",

@@ -34,7 +34,7 @@ def concluded(service: Service, plan: Plan, run: Run, record: Any) -> Run:
     ended = judged(plan, run, message_of(record))
     if ended.state is State.COMPLETED and plan.config.get("register"):
         try:
-            notes.append(f"model {register(service, plan)}")
+            notes.append(f"registered model {register(service, plan)}")
         except TargetError as error:
             notes.append(str(error))
     return replace(ended, note="; ".join(note for note in notes if note))

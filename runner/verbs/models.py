@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from runner import pipeline
+from runner import describe, pipeline
 from runner.errors import ConfigError, Place, Problem, TargetError, without_errors
 from runner.project import find_project
 from runner.spec import Run
@@ -45,7 +45,8 @@ def list_(args: argparse.Namespace, project: Path, registry: Registry) -> int:
         print(json.dumps({"models": found}, indent=2))
         return 0
     for model in found:
-        print(f"{model['name']}:{model['version']}  {model['created'] or ''}  {model['run'] or ''}".rstrip())
+        created = describe.local_time(model["created"]) if model["created"] else ""
+        print(f"{model['name']}:{model['version']}  {created}  {model['run'] or ''}".rstrip())
     if not found and not args.quiet:
         print(f"no models{f' named {args.name}' if args.name else ''} in this workspace")
     return 0

@@ -135,7 +135,7 @@ def test_a_model_is_registered_when_the_run_completes(
     plan = make_plan(id="two", config={**plan.config, "register": {"name": "digits", "path": "outputs/model.pt"}})
     monkeypatch.setattr(azureml_end, "register", lambda service, plan: "digits:3")
 
-    assert end(service, plan, State.COMPLETED).note == "model digits:3"
+    assert end(service, plan, State.COMPLETED).note == "registered model digits:3"
     assert end(service, plan, State.CANCELED).note == ""
 
 

@@ -11,13 +11,20 @@ from typing import Any
 import pytest
 
 from runner import history
+from runner.describe import local_time
 from runner.errors import TargetError
 from runner.spec import Plan, Run
 from runner.verbs import models
 from tests.azureml.conftest import MakePlan
 from tests.conftest import Cli
 
-KEPT = {"name": "digits", "version": 2, "run": "run-1", "created": "2026-01-01T00:00:00+00:00", "tags": {"a": "b"}}
+KEPT: dict[str, Any] = {
+    "name": "digits",
+    "version": 2,
+    "run": "run-1",
+    "created": "2026-01-01T00:00:00+00:00",
+    "tags": {"a": "b"},
+}
 
 
 @dataclass
@@ -59,7 +66,7 @@ def ended(bare: Path, make_plan: MakePlan) -> Plan:
 def test_models_of_the_workspace_that_is_named_are_listed(cli: Cli, bare: Path, registry: Registry) -> None:
     done = cli(bare, "models", "list", "workspace=emulator")
 
-    assert (done.code, done.out) == (0, "digits:2  2026-01-01T00:00:00+00:00  run-1\n")
+    assert (done.code, done.out) == (0, f"digits:2  {local_time(KEPT['created'])}  run-1\n")
     assert registry.asked == [("emulator", None)]
 
 
