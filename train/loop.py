@@ -137,7 +137,8 @@ def _save_checkpoint(training: Training) -> None:
         "optimizer": training.optimizer.state_dict(),
         "ranks": ranks,
     }
-    checkpoint.save(training.outputs / "checkpoints", state, config["trainer"]["checkpoint"]["keep"])
+    path = checkpoint.save(training.outputs / "checkpoints", state, config["trainer"]["checkpoint"]["keep"])
+    training.artifacts.keep(path)
 
 
 def _finish(training: Training) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from train import checkpoint, seeds
+from train.artifacts import Artifacts
 from train.build import build
 from train.checkpoint import Progress
 from train.data import Data
@@ -42,6 +43,7 @@ class Training:
     sums: torch.Tensor  # of this rank's epoch so far: loss, images
     first_bad: torch.Tensor  # the first step whose loss was nan or inf, counted from 1; 0: none
     trackers: Trackers  # of rank 0; the others' are none
+    artifacts: Artifacts  # used by rank 0 alone
 
     @property
     def epochs(self) -> int:
@@ -74,6 +76,7 @@ def prepare(config: Mapping[str, Any], group: Group, outputs: Path) -> Training:
         sums=torch.zeros(2, dtype=torch.float64, device=group.device),
         first_bad=torch.zeros((), dtype=torch.int64, device=group.device),
         trackers=Trackers(),
+        artifacts=Artifacts(group.say),
     )
     group.say(f"process: {process.describe()}, {group.describe()}, {threads} thread(s) each")
     group.say(f"data: {len(data.train)} training and {len(data.test)} test images, {len(data.classes)} classes")
@@ -101,6 +104,7 @@ def _resume(training: Training) -> None:
     group, trainer = training.group, training.config["trainer"]
     found: tuple[dict[str, Any] | None, list[str]] = (None, [])
     if group.process.first:
+        training.artifacts.fetch(training.outputs / "checkpoints")
         where = str(with_paths(trainer["resume"], training.config["inputs"]))
         found = checkpoint.find(where, training.outputs / "checkpoints", training.config)
     state, notes = group.from_first(found)
