@@ -232,6 +232,11 @@ class Group:
             # Its launcher stops the other ranks itself, and knows better which: only limit how long that may take.
             self.deadline = now + self.grace
 
+    @property
+    def ending(self) -> bool:
+        """A rank or launcher has failed, or everything was told to stop: the rest has until `deadline`."""
+        return self.deadline is not None
+
     def a_rank_failed(self) -> bool:
         """Reads the records only when one has changed."""
         if self.ranks is None:

@@ -45,7 +45,7 @@ class State(str, Enum):
     PREPARING = "preparing"  # snapshot, environment
     QUEUED = "queued"  # waiting for nodes or a slot (Azure's "scaling")
     RUNNING = "running"
-    FINALIZING = "finalizing"  # user code has ended, outputs are being collected
+    FINALIZING = "finalizing"  # user code has ended or is told to, outputs are being collected
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELED = "canceled"

@@ -101,6 +101,9 @@ class Supervisor:
                 if run.canceled or run.out_of_time:
                     run.group.stop()
             outcome = run.group.poll()
+            if run.group.ending or outcome is not None:
+                # From here on what the other ranks print is their end, not the run's output: followers hold it back.
+                finalizing(run)
             if outcome is None:
                 return False
             finish(run, outcome)
@@ -200,10 +203,15 @@ def gpus_of(plan: Plan, launching: int, slot: int, slots: int) -> list[dict[str,
     return [{"CUDA_VISIBLE_DEVICES": ",".join(mine)} for mine in shares]
 
 
+def finalizing(run: Active) -> None:
+    project, run_id = Path(run.plan.project), run.plan.id
+    if history.load_run(project, run_id).state is not State.FINALIZING:
+        enter(project, run_id, State.FINALIZING)
+
+
 def finish(run: Active, outcome: Outcome) -> None:
     """Collect what the script wrote, find out how it went, store that."""
     project, run_id = Path(run.plan.project), run.plan.id
-    enter(project, run_id, State.FINALIZING)
     try:
         note = collect(run.files, history.snapshot_dir(project, run.plan.snapshot.digest))
     except OSError as error:

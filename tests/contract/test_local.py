@@ -238,3 +238,21 @@ def test_a_run_that_waits_is_canceled_without_starting(local: Bench) -> None:
     local.ended([first])
 
     assert states(second) == [State.PLANNED, State.QUEUED, State.CANCELED]
+
+
+def test_a_run_is_finalizing_from_the_moment_that_its_end_is_decided(local: Bench, tmp_path: Path) -> None:
+    """Whoever follows it then knows that what its ranks still print is their end."""
+    go = tmp_path / "go"
+    script = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, lambda *_: print('asked to go', flush=True))\n"
+        f"print('started', flush=True)\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    )
+    [run] = local.submit(local.plan(script))
+    local.wait_for_text(run, "started")
+    local.target.cancel(run)
+    local.wait_for_text(run, "asked to go")
+
+    local.until([run], lambda seen: seen[0].state is State.FINALIZING)
+    go.touch()
+    [ended] = local.ended([run])
+    assert states(ended)[-3:] == [State.RUNNING, State.FINALIZING, State.CANCELED]
