@@ -29,7 +29,8 @@ def _path(name: str, inputs: Mapping[str, Any], environment: Mapping[str, str]) 
     variable = f"AMLRUN_INPUT_{name.upper().replace('-', '_')}"
     given = environment.get(variable) or environment.get(f"AMLRUN_INPUT_{name}")
     if given:
-        return given
+        # Azure expands "$NAME" in arguments; whether in variables too is documented nowhere.
+        return environment.get(given.removeprefix("$"), given) if given.startswith("$") else given
     entry = inputs.get(name)
     if not entry:
         raise TrainError(f"'{PREFIX}{name}': there is no input '{name}'; add inputs.{name}.path")
