@@ -142,15 +142,29 @@ def modeling(parser: argparse.ArgumentParser) -> None:
 
 
 def emulating(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("start", "stop", "status", "reset", "env"))
+    actions = ("start", "stop", "status", "reset", "env")
+    disturbing = ("requests", "fail", "latency", "repeat", "preempt", "advance", "script")
+    parser.add_argument("action", choices=actions + disturbing)
+    words = "fail: KIND or none; latency: SECONDS or LEAST-MOST; repeat: accept, 409 or merge; preempt: RUN; "
+    parser.add_argument("what", nargs="?", help=words + "advance: SECONDS; script: JSON")
     parser.add_argument(
         "--dir", type=Path, metavar="DIR", help="where it keeps its state (default: the project's .runs/emulator)"
     )
     parser.add_argument("--port", type=int, default=0, help="start: listen here (default: as before, else a free one)")
     parser.add_argument("--python", metavar="P", help="start: the interpreter of the jobs (default: its own)")
     parser.add_argument("--idle-minutes", type=float, default=0, help="start: stop after so long without use")
+    parser.add_argument("--execution", choices=("real", "scripted"), default="real", help="start: processes, or none")
+    parser.add_argument("--speed", type=float, metavar="N", help="script: virtual seconds a second (0: only advance)")
     parser.add_argument("--foreground", action="store_true", help="start: serve here, until Ctrl-C")
     parser.add_argument("--no-config", action="store_true", help="env: leave .azureml/config.json here alone")
+    parser.add_argument("--path", metavar="GLOB", help="fail, requests: of these paths (default: all)")
+    parser.add_argument("--method", metavar="M", help="fail, requests: of this method (default: all)")
+    parser.add_argument("--node", action="store_true", help="preempt: a node, CLUSTER-N, instead of a run")
+    parser.add_argument("--status", metavar="N", help="requests: with this answer")
+    parser.add_argument("--count", type=int, metavar="N", help="fail: so many requests (default: 1)")
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help="fail: how long it stalls, refuses; preempt: the grace"
+    )
 
 
 def examining(parser: argparse.ArgumentParser) -> None:
@@ -233,7 +247,8 @@ VERBS: dict[str, Verb] = {
         "runner.verbs.emulating:emulator",
         "an Azure ML workspace on this machine, for the unmodified SDK: start, stop, status, reset, env",
         emulating,
-        'amlrun emulator start\n  eval "$(amlrun emulator env)"; python any_azureml_script.py',
+        'amlrun emulator start\n  eval "$(amlrun emulator env)"; python any_azureml_script.py\n'
+        "  amlrun emulator fail reset-after --path '*/snapshotrun'",
     ),
     "schema": Verb("runner.verbs.schema:schema", "schemas for editors, with this project's options", writing_schemas),
     "completion": Verb(

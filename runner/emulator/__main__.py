@@ -15,9 +15,10 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--idle-minutes", type=float, default=0)
+    parser.add_argument("--execution", choices=("real", "scripted"), default="real")
     args = parser.parse_args()
     try:
-        serve(Settings(args.folder, args.port, args.python, args.idle_minutes))
+        serve(Settings(args.folder, args.port, args.python, args.idle_minutes, args.execution))
     except EmulatorError as error:
         print(error, file=sys.stderr)
         return 1

@@ -18,21 +18,26 @@ CONTAINER = "artifacts"
 
 def attach(service: Service, container: str, path: str, file: Path) -> None:
     """Make a file of ours an artifact of a run, as it is now and grows: nothing is copied."""
-    known = service.store.get("artifact", container, path) or new(service, RUNS, container, path)
+    known = service.store.get(kind_of(RUNS), container, path) or new(service, RUNS, container, path)
     service.store.put("blob", CONTAINER, known["blob"], {"name": known["blob"], "file": service.store.relative(file)})
 
 
 def new(service: Service, origin: str, container: str, path: str) -> dict[str, Any]:
     """Blobs have opaque names: the SDK percent-encodes the path of an address once more."""
     document = {"origin": origin, "container": container, "path": path, "blob": uuid.uuid4().hex, "createdTime": now()}
-    return service.store.put("artifact", container, path, document)
+    return service.store.put(kind_of(origin), container, path, document)
 
 
-def listed(service: Service, container: str, prefix: str = "") -> list[dict[str, Any]]:
+def kind_of(origin: str) -> str:
+    """Equal containers of two origins are two."""
+    return "artifact" if origin.lower() == RUNS.lower() else f"artifact of {origin.lower()}"
+
+
+def listed(service: Service, container: str, prefix: str = "", origin: str = RUNS) -> list[dict[str, Any]]:
     """Artifacts whose bytes are there."""
     return [
         item
-        for item in service.store.all("artifact", container)
+        for item in service.store.all(kind_of(origin), container)
         if item["path"].startswith(prefix) and file_of(service, CONTAINER, item["blob"]) is not None
     ]
 
@@ -64,7 +69,7 @@ def create_many(service: Service, request: Request) -> dict[str, Any]:
     created, contents, errors = {}, {}, {}
     for item in rows(body.get("paths"), "paths"):
         path = checked_path(only_known(item, ("path", "tags"), "a path").get("path"))
-        found = service.store.get("artifact", container, path)
+        found = service.store.get(kind_of(origin), container, path)
         if found and file_of(service, CONTAINER, found["blob"]) is not None:
             message = f"Resource Conflict: ArtifactId {origin}/{container}/{path} already exists."
             errors[path] = error_body("UserError", message)
@@ -83,7 +88,8 @@ def checked_path(path: Any) -> str:
 
 
 def list_all(service: Service, request: Request) -> dict[str, Any]:
-    return page([shown(item) for item in listed(service, request.parameters["container"])])
+    container, origin = request.parameters["container"], request.parameters["origin"]
+    return page([shown(item) for item in listed(service, container, origin=origin)])
 
 
 def get(service: Service, request: Request) -> dict[str, Any]:
@@ -96,7 +102,7 @@ def content(service: Service, request: Request) -> dict[str, Any]:
 
 def require(service: Service, request: Request) -> dict[str, Any]:
     container, path = request.parameters["container"], request.parameters["path"]
-    found = service.store.get("artifact", container, path)
+    found = service.store.get(kind_of(request.parameters["origin"]), container, path)
     if found is None or file_of(service, CONTAINER, found["blob"]) is None:
         raise not_found(f"artifact '{request.parameters['origin']}/{container}/{path}' does not exist")
     return found
@@ -104,13 +110,14 @@ def require(service: Service, request: Request) -> dict[str, Any]:
 
 def contents_below(service: Service, request: Request) -> dict[str, Any]:
     """Everything whose path begins with a prefix (none: the whole container)."""
-    found = listed(service, request.parameters["container"], request.parameters.get("path", ""))
+    container, prefix = request.parameters["container"], request.parameters.get("path", "")
+    found = listed(service, container, prefix, request.parameters["origin"])
     return page([information(service, item) for item in found])
 
 
 def batch_contents(service: Service, request: Request) -> dict[str, Any]:
     body = only_known(request.object(), ("paths",), "the body")
-    found = listed(service, request.parameters["container"])
+    found = listed(service, request.parameters["container"], origin=request.parameters["origin"])
     wanted = {
         checked_path(item.get("path") if isinstance(item, dict) else item) for item in rows(body.get("paths"), "paths")
     }

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from runner.emulator.checking import only_known, section, whole_number
+from runner.emulator.checking import needed, only_known, section, shortened, text, text_pairs, whole_number
 from runner.emulator.messages import Request, Response, Route, ServiceError, bad_request, not_found, now
 from runner.emulator.service import LOCATION, Service
 from runner.emulator.sizes import Size, sizes
@@ -30,6 +30,8 @@ FIELDS = (
     "osType",
     "isolatedNetwork",
 )
+IDENTITY_FIELDS = ("type", "userAssignedIdentities", "principalId", "tenantId")
+IDENTITIES = frozenset({"systemassigned", "userassigned", "none"})
 SCALE_FIELDS = ("minNodeCount", "maxNodeCount", "nodeIdleTimeBeforeScaleDown")
 DEFAULT_IDLE = "PT1800S"
 NODES_PER_CLUSTER = 100
@@ -54,13 +56,13 @@ def create(service: Service, request: Request) -> Response:
         "size": checked_size(asked.get("vmSize")).name,
         "priority": checked_priority(asked.get("vmPriority")),
         "scale": checked_scale(asked.get("scaleSettings")),
-        "subnet": asked.get("subnet"),
+        "subnet": checked_subnet(asked.get("subnet")),
         "credentials": without_secrets(asked.get("userAccountCredentials")),
-        "remote_login": asked.get("remoteLoginPortPublicAccess") or "NotSpecified",
-        "identity": body.get("identity"),
-        "tags": body.get("tags"),
-        "location": body.get("location") or LOCATION,
-        "description": outer.get("description"),
+        "remote_login": text(asked.get("remoteLoginPortPublicAccess"), "remoteLoginPortPublicAccess") or "NotSpecified",
+        "identity": checked_identity(body.get("identity")),
+        "tags": None if body.get("tags") is None else text_pairs(body["tags"], "tags"),
+        "location": text(body.get("location"), "location") or LOCATION,
+        "description": text(outer.get("description"), "description"),
     }
     return saved(service, request, wanted)
 
@@ -112,6 +114,27 @@ def checked_scale(value: Any) -> dict[str, Any]:
     if not re.fullmatch(r"P(?=.)(\d+D)?(T(?=.)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?", str(idle)):
         raise bad_request(f"nodeIdleTimeBeforeScaleDown '{idle}' is no duration", "InvalidPropertyValue")
     return {"minNodeCount": least, "maxNodeCount": most, "nodeIdleTimeBeforeScaleDown": idle}
+
+
+def checked_subnet(value: Any) -> dict[str, str] | None:
+    if value is None:
+        return None
+    subnet = only_known(section(value, "subnet"), ("id",), "subnet")
+    return {"id": needed(subnet.get("id"), "the id of subnet")}
+
+
+def checked_identity(value: Any) -> dict[str, Any] | None:
+    """Of the system, of users, or both; of users each by its ARM id."""
+    if value is None:
+        return None
+    identity = only_known(section(value, "identity"), IDENTITY_FIELDS, "identity")
+    kinds = {word.strip().lower() for word in needed(identity.get("type"), "the type of identity").split(",")}
+    users = section(identity.get("userAssignedIdentities"), "userAssignedIdentities")
+    if not kinds <= IDENTITIES or len(kinds) > len(IDENTITIES - {"none"}):
+        raise bad_request(f"the type of identity is '{shortened(identity['type'])}'; SystemAssigned or UserAssigned")
+    if ("userassigned" in kinds) != bool(users):
+        raise bad_request("userAssignedIdentities goes with an identity of type UserAssigned, and that with it")
+    return identity
 
 
 def without_secrets(credentials: Any) -> dict[str, Any]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from runner.emulator.checking import only_known, rows, section
+from runner.emulator import packages
+from runner.emulator.checking import only_known, rows, section, shortened
 from runner.emulator.messages import Request, Route, bad_request, not_found, page
 from runner.emulator.service import Service
 
 ENVIRONMENTS = "/environment/v1.0{ws}/environments"
 RESERVED = ("azureml", "microsoft")
+# Azure documents no pattern: what could not be a part of an address, or be read, is none.
+NAME = re.compile(r"[^/\\?#%\s](?:[^/\\?#%]{0,253}[^/\\?#%\s])?")
 FIELDS = (
     "name",
     "version",
@@ -87,9 +91,13 @@ def is_reserved(name: str) -> bool:
 
 def saved(service: Service, name: str, body: Any, asked: str | None = None) -> dict[str, Any]:
     """The same definition is the same version; another one gets the next number, or the version `asked` for."""
+    for what, word in (("name", name), ("version", asked)):
+        if word is not None and not (NAME.fullmatch(word) and word.isprintable()):
+            raise bad_request(f"environment {what} '{shortened(word)}' is invalid; letters, digits, '_', '.' and '-'")
     known = only_known(body, FIELDS, "the environment")
     for key in OBJECTS:
         section(known.get(key), key)
+    list(packages.pinned(known))  # refuses a conda section that cannot be read
     definition = {key: known.get(key) for key in FIELDS if key not in ABOUT}
     with service.store.transaction():
         versions = service.store.all("environment", name)

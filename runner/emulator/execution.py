@@ -11,13 +11,14 @@ import threading
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from runner import processes
-from runner.emulator import artifacts, launch, packages, records, snapshots
+from runner.emulator import artifacts, inputs, launch, mlflow, packages, preemption, records, snapshots
 from runner.emulator.identity import write_private
+from runner.emulator.keeping import collect, watch
 from runner.emulator.layouts import Layout
 from runner.emulator.messages import ServiceError, error_body, not_found
 from runner.emulator.nodes import Nodes
@@ -41,7 +42,7 @@ UNFINISHED = ("NotStarted", "Preparing", "Queued")
 
 @dataclass(slots=True)
 class Job:
-    """A run on its way. `stop` is set by cancel; `reason` says what else ended it."""
+    """A run on its way. `stop` is set by cancel; `reason` says what else ended it; `attempt` counts preemptions."""
 
     id: str
     folder: Path
@@ -51,6 +52,12 @@ class Job:
     seen: threading.Event = field(default_factory=threading.Event)
     logs: list[str] = field(default_factory=list)
     reason: str = ""
+    attempt: int = 0
+    eviction: preemption.Eviction | None = None
+
+    @property
+    def taken_away(self) -> bool:
+        return self.eviction is not None and self.eviction.begun and not self.stop.is_set()
 
     @property
     def container(self) -> str:
@@ -86,7 +93,8 @@ class LocalEngine:
     def job(self, run: Mapping[str, Any]) -> Job:
         configuration = run["runDefinition"]
         folder = self.service.store.run_folder(run["runId"])
-        return Job(run["runId"], folder, Layout(**configuration["layout"]), configuration)
+        attempt = [phase for phase, _ in run.get("phases", ())].count("Running")
+        return Job(run["runId"], folder, Layout(**configuration["layout"]), configuration, attempt=attempt)
 
     def cancel(self, run_id: str) -> None:
         with self.lock:
@@ -94,6 +102,19 @@ class LocalEngine:
         if found is not None:
             found[0].stop.set()
             self.nodes.wake()
+
+    def preempt(self, run_id: str, nodes: frozenset[int], grace: float) -> bool:
+        """Take nodes of a run away (none named: all); False if it has none."""
+        with self.lock:
+            job = self.jobs[run_id][0] if run_id in self.jobs else None
+        if job is None or not self.nodes.held(job.cluster, run_id):
+            return False
+        job.eviction = job.eviction or preemption.Eviction(nodes or frozenset(range(job.layout.nodes)), grace)
+        return True
+
+    def holder(self, compute: str, number: int) -> tuple[str, int] | None:
+        """The run on a node of a cluster, and which of the run's nodes that is."""
+        return self.nodes.holder(compute.lower(), number)
 
     def looked_at(self, run_id: str) -> None:
         with self.lock:
@@ -120,7 +141,7 @@ class LocalEngine:
             if run["runType"] != records.SCRIPT_RUN or run["status"] in records.FINAL:
                 continue
             if run["status"] in UNFINISHED:
-                shutil.rmtree(self.service.store.run_folder(run["runId"]), ignore_errors=True)
+                shutil.rmtree(self.service.store.run_folder(run["runId"]) / "nodes", ignore_errors=True)
                 self.submit(run["runId"])
             else:
                 collect(self.service, self.job(run))
@@ -131,16 +152,13 @@ class LocalEngine:
     def walk(self, job: Job, snapshot: str | None) -> None:
         """All of one run. Whatever goes wrong in here ends the run, and is its error."""
         try:
-            with self.preparing:
-                self.prepare(job, snapshot)
-            if self.wait_for_nodes(job):
-                outcome = self.execute(job)
+            records.set_status(self.service, job.id, "Preparing")
+            outcome = self.attempts(job, snapshot)
+            if outcome is not None:
                 records.set_status(self.service, job.id, "Finalizing")
                 collect(self.service, job)
                 job.seen.wait(SEEN_SECONDS)
-                self.conclude(job, outcome)
-            else:
-                self.conclude(job, None)
+            self.conclude(job, outcome)
         except Exception as error:  # noqa: BLE001 - the run's thread has nobody above it who would tell
             if not isinstance(error, OSError | ServiceError):
                 traceback.print_exc(file=sys.stderr)
@@ -151,9 +169,22 @@ class LocalEngine:
             with self.lock:
                 self.jobs.pop(job.id, None)
 
+    def attempts(self, job: Job, snapshot: str | None) -> processes.Outcome | None:
+        """The end of the first attempt whose nodes stay; None for a run that was canceled before it had any."""
+        while True:
+            with self.preparing:
+                self.prepare(job, snapshot)
+            if not self.wait_for_nodes(job):
+                return None
+            outcome = self.execute(job)
+            if not (job.taken_away and preemption.starts_again(self.service, job)):
+                return outcome
+            self.nodes.leave(job.cluster, job.id)
+            self.nodes.enter(job.cluster, job.id)
+            job.eviction, job.attempt = None, job.attempt + 1
+
     def prepare(self, job: Job, snapshot: str | None) -> None:
         """A working directory per node, and the log that says what the interpreter lacks."""
-        records.set_status(self.service, job.id, "Preparing")
         for number in range(job.layout.nodes):
             if snapshot is None:
                 job.node_folder(number).mkdir(parents=True)
@@ -161,6 +192,7 @@ class LocalEngine:
                 snapshots.stage(self.service, snapshot, job.node_folder(number))
             for name in ("outputs", "logs"):
                 (job.node_folder(number) / name).mkdir(exist_ok=True)
+            inputs.stage(self.service, job.configuration, inputs.folder(job.folder, number))
         text = packages.notice(job.configuration["environment"], self.service.python)
         log = log_file(job, BUILD_LOG)
         log.write_text(text, encoding="utf-8")
@@ -193,6 +225,8 @@ class LocalEngine:
             if job.stop.is_set() and not told:
                 told = True
                 group.stop()
+            if job.eviction is not None:
+                preemption.evict(self.service, job, group)
             if now - looked > WATCH_SECONDS:
                 looked = now
                 watch(self.service, job)
@@ -212,21 +246,22 @@ class LocalEngine:
         place = launch.Place(gpus, processes.free_port(), find_mpirun(self.service.python))
         variables = launch.job_variables(job.configuration)
         ranks = launch.ranks(job.layout, place, old_logs=launch.wants_old_logs(variables))
+        ranks = [replace(rank, log=preemption.of_attempt(rank.log, job.attempt)) for rank in ranks]
         launch_file = job.folder / "launch.json"
         content = {
-            "argv": launch.program(job.configuration),
+            "argv": inputs.worded(launch.program(job.configuration), job.configuration),
             "expands": not job.configuration.get("command"),
             "ranks": [
                 {
                     "folder": str(job.node_folder(rank.node)),
                     "log": str(log_file(job, rank.log)),
-                    "environment": dict(rank.environment),
+                    "environment": {**rank.environment, **self.paths(job, rank.node)},
                 }
                 for rank in ranks
             ],
         }
         write_private(launch_file, json.dumps(content).encode())
-        own_log = MPI_LOG if job.layout.kind == "mpi" else None
+        own_log = preemption.of_attempt(MPI_LOG, job.attempt) if job.layout.kind == "mpi" else None
         for name in [*(rank.log for rank in ranks), *([own_log] if own_log else [])]:
             log_file(job, name).touch()
             artifacts.attach(self.service, job.container, name, log_file(job, name))
@@ -244,9 +279,14 @@ class LocalEngine:
             for argv in launch.launchers(job.layout, place, launch_file)
         ]
 
+    def paths(self, job: Job, node: int) -> dict[str, str]:
+        return inputs.variables(self.service, job.configuration, inputs.folder(job.folder, node))
+
     def conclude(self, job: Job, outcome: processes.Outcome | None) -> None:
         """The final status. A run that was told to stop is canceled, whatever its exit code."""
-        if outcome is not None and outcome.succeeded:
+        if job.taken_away:
+            records.set_status(self.service, job.id, "Failed", error=preemption.failed())
+        elif outcome is not None and outcome.succeeded:
             records.set_status(self.service, job.id, "Completed")
         elif outcome is None or outcome.stopped:
             error = error_body("JobCanceled", job.reason) if job.reason else None
@@ -275,6 +315,7 @@ def azure_variables(service: Service, job: Job) -> dict[str, str]:
         "AZUREML_SERVICE_ENDPOINT": service.origin,
         "AZUREML_DISCOVERY_SERVICE_ENDPOINT": f"{service.origin}/discovery",
         "AZUREML_CR_COMPUTE_CONTEXT": "{}",
+        **mlflow.variables(service, run),
         "ARM_CLOUD_METADATA_URL": f"{service.origin}/metadata/endpoints",
         "AZUREML_CURRENT_CLOUD": CLOUDS[1],
         "AZURE_CONFIG_DIR": str(service.store.folder / "azure"),
@@ -310,32 +351,6 @@ def log_file(job: Job, name: str) -> Path:
     path = job.folder / "logs" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def watch(service: Service, job: Job) -> None:
-    """./logs while the run goes on: new files become artifacts where they lie."""
-    for number in range(job.layout.nodes):
-        folder = job.node_folder(number)
-        for path in sorted((folder / "logs").rglob("*")):
-            if path.is_file() and not path.is_symlink():
-                artifacts.attach(service, job.container, str(path.relative_to(folder)), path)
-
-
-def collect(service: Service, job: Job) -> None:
-    """Keep ./outputs and ./logs of every node, and nothing else. Of equal names the first node's stays."""
-    for number in range(job.layout.nodes):
-        folder = job.node_folder(number)
-        for name in ("outputs", "logs"):
-            for path in sorted((folder / name).rglob("*")):
-                relative = path.relative_to(folder)
-                target = job.folder / "kept" / relative
-                if path.is_symlink() or not path.is_file() or target.exists():
-                    continue
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(path, target)
-                if name == "logs" or service.store.get("artifact", job.container, str(relative)) is None:
-                    artifacts.attach(service, job.container, str(relative), target)
-    shutil.rmtree(job.folder / "nodes", ignore_errors=True)
 
 
 def failure(job: Job, outcome: processes.Outcome) -> dict[str, Any]:

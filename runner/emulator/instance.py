@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,16 @@ class EmulatorError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to serve. `port` 0: the one used before in this folder, else a free one. `idle_minutes` 0: never stop."""
+    """How to serve. `port` 0: the one used before in this folder, else a free one. `idle_minutes` 0: never stop.
+
+    `execution` is a row of `engines`.
+    """
 
     folder: Path
     port: int = 0
     python: str = sys.executable
     idle_minutes: float = 0
+    execution: str = "real"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +84,18 @@ def start(settings: Settings) -> tuple[Running, bool]:
     settings.folder.chmod(0o700)
     argv = [sys.executable, "-m", "runner.emulator", str(settings.folder), "--python", settings.python]
     argv += ["--port", str(settings.port), "--idle-minutes", str(settings.idle_minutes)]
+    argv += ["--execution", settings.execution]
     log = settings.folder / "emulator.log"
     with log.open("ab") as output:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            # A thread per connection, each with heaps of its own, would keep what its largest answer took.
+            env={**os.environ, "MALLOC_ARENA_MAX": "2"},
+        )
     give_up = time.monotonic() + READY_SECONDS
     while time.monotonic() < give_up:
         if (found := running(settings.folder)) is not None:
@@ -104,7 +117,6 @@ def serve(settings: Settings) -> None:
     """Serve in this process until SIGTERM, SIGINT or idleness. Raises EmulatorError if the folder or port is taken."""
     require_cryptography()
     from runner.emulator import server
-    from runner.emulator.execution import LocalEngine
     from runner.emulator.identity import certificates, load_identity
     from runner.emulator.service import Service
     from runner.emulator.store import Store, StoreError
@@ -119,7 +131,7 @@ def serve(settings: Settings) -> None:
         listening = listen(settings.port, known, certificates(settings.folder))
         origin = f"https://{server.LOOPBACK}:{listening.server_address[1]}"
         service = Service(store, identity, origin, settings.python)
-        engine = LocalEngine(service)
+        engine = engines()[settings.execution](service)
         service.engine = engine
         listening.service = service
         prepare_clients(settings.folder, service)
@@ -133,6 +145,14 @@ def serve(settings: Settings) -> None:
         listening.shutdown()
         engine.stop()
         store.close()
+
+
+def engines() -> Mapping[str, Callable[[Any], Any]]:
+    """By the name of the execution: processes, or scripts on a virtual clock."""
+    from runner.emulator.execution import LocalEngine
+    from runner.emulator.scripted import ScriptedEngine
+
+    return {"real": LocalEngine, "scripted": ScriptedEngine}
 
 
 def listen(port: int, known: Running | None, certificate: Path) -> Any:
@@ -223,8 +243,18 @@ def ask(folder: Path, what: str, body: dict[str, Any] | None = None) -> dict[str
         with opener.open(urllib.request.Request(address, data), timeout=60) as answer:  # noqa: S310 - our own address
             answered: dict[str, Any] = json.loads(answer.read())
             return answered
+    except urllib.error.HTTPError as error:
+        with error:
+            raise EmulatorError(refusal(error.read()) or f"the emulator answers {error}") from None
     except (urllib.error.URLError, OSError) as error:
         raise EmulatorError(f"the emulator at {found.origin} does not answer: {error}") from None
+
+
+def refusal(content: bytes) -> str:
+    """The sentence of an answer in Azure's shape."""
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        return str(json.loads(content)["error"]["message"])
+    return ""
 
 
 def require_running(folder: Path) -> Running:

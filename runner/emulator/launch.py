@@ -158,7 +158,7 @@ def job_variables(configuration: Mapping[str, Any]) -> dict[str, str]:
     """What the environment and the run set, the run's own last."""
     environment = (configuration.get("environment") or {}).get("environmentVariables") or {}
     own = configuration.get("environmentVariables") or {}
-    return {str(name): str(value) for name, value in {**environment, **own}.items()}
+    return {str(name): "" if value is None else str(value) for name, value in {**environment, **own}.items()}
 
 
 def wants_old_logs(variables: Mapping[str, str]) -> bool:

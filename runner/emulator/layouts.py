@@ -9,6 +9,9 @@ from typing import Any
 from runner.emulator.checking import section, whole_number
 from runner.emulator.messages import bad_request
 
+# More than the cores of any size that Azure has had.
+PROCESSES_PER_NODE = 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -44,7 +47,7 @@ def single(configuration: Mapping[str, Any], nodes: int) -> Layout:
 
 def mpi(configuration: Mapping[str, Any], nodes: int) -> Layout:
     per_node = section(configuration.get("mpi"), "mpi").get("processCountPerNode", 1)
-    return Layout("mpi", nodes, whole_number(per_node, "mpi.processCountPerNode"))
+    return Layout("mpi", nodes, bounded(whole_number(per_node, "mpi.processCountPerNode"), "mpi.processCountPerNode"))
 
 
 def pytorch(configuration: Mapping[str, Any], nodes: int) -> Layout:
@@ -55,7 +58,14 @@ def pytorch(configuration: Mapping[str, Any], nodes: int) -> Layout:
     total = whole_number(total, "pytorch.processCount")
     if total % nodes:
         raise bad_request(f"pytorch.processCount {total} is the total and does not divide by {nodes} nodes")
-    return Layout("pytorch", nodes, total // nodes)
+    return Layout("pytorch", nodes, bounded(total // nodes, "pytorch.processCount per node"))
+
+
+def bounded(per_node: int, what: str) -> int:
+    """Each is a process on this machine."""
+    if per_node > PROCESSES_PER_NODE:
+        raise bad_request(f"{what} is {per_node}; the emulator starts at most {PROCESSES_PER_NODE} on a node")
+    return per_node
 
 
 # The SDK writes IntelMpi for MpiConfiguration, and nccl or gloo for PyTorchConfiguration.

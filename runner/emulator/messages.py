@@ -48,13 +48,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """`body` is bytes, a file to send, or anything that becomes JSON. `first`, `length`: the part of a file to send."""
+    """`body` is bytes, a file to send, or anything that becomes JSON. `first`, `length`: the part of a file to send.
+
+    `cut` ends the connection instead, as `server.CUTS` says; `seconds` belongs to it.
+    """
 
     body: Any = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     first: int = 0
     length: int | None = None
+    cut: str = ""
+    seconds: float = 0.0
 
     def content(self) -> bytes | Path:
         if isinstance(self.body, bytes | Path):

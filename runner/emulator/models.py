@@ -66,7 +66,7 @@ def create_asset(service: Service, request: Request) -> dict[str, Any]:
         name = str(named.get("prefix") or named.get("id") or "")
         origin, _, rest = name.partition("/")
         container, _, path = rest.partition("/")
-        if not artifacts.listed(service, container, path):
+        if not artifacts.listed(service, container, path, origin):
             raise bad_request(f"there is no artifact at '{origin}/{container}/{path}'")
     identifier = uuid.uuid4().hex
     return service.store.put("asset", "", identifier, {**body, "id": identifier, "createdTime": now()})

@@ -47,3 +47,17 @@ class Nodes:
     def used(self, cluster: str) -> int:
         with self.changed:
             return sum(self.taken.get(cluster, {}).values())
+
+    def held(self, cluster: str, run_id: str) -> int:
+        """How many nodes a run has."""
+        with self.changed:
+            return self.taken.get(cluster, {}).get(run_id, 0)
+
+    def holder(self, cluster: str, number: int) -> tuple[str, int] | None:
+        """The run that has the cluster's node of this number, and which of its own nodes it is."""
+        with self.changed:
+            for run_id, count in self.taken.get(cluster, {}).items():
+                if number < count:
+                    return run_id, number
+                number -= count
+        return None

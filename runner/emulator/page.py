@@ -7,24 +7,32 @@ wrote is data to it: JSON for the script, plain text or an image for the browser
 from __future__ import annotations
 
 import hmac
+import json
+import math
 from collections import Counter
+from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
-from runner.emulator import artifacts, metrics, records
+from runner.emulator import artifacts, curves, metrics, records
 from runner.emulator.blobs import file_of
-from runner.emulator.checking import count
-from runner.emulator.messages import Request, Response, Route, not_found
+from runner.emulator.checking import MAX_DIGITS, count
+from runner.emulator.environments import CURATED
+from runner.emulator.messages import Request, Response, Route, ServiceError, not_found
 from runner.emulator.runs import LOG_FOLDERS
 from runner.emulator.service import Service
 
 BASE = "/page/{secret}"
 WEB = Path(__file__).with_name("web")
-ASSETS = ("page.js", "page.css")
-MOST_RUNS = 500
+ASSETS = ("page.js", "lists.js", "run.js", "log.js", "chart.js", "dom.js", "page.css")
+MOST_RUNS = 100
+MOST_REQUESTS = 200
 MOST_BYTES = 1 << 20
+KEPT_DRAWINGS = 100
 TYPES = {".html": "text/html", ".js": "text/javascript", ".css": "text/css"}
-IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif"}
+IMAGES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp"}
 # The page's own files and its own data: no other origin, nothing inline, nobody's frame.
 POLICY = "; ".join(
     (
@@ -32,24 +40,49 @@ POLICY = "; ".join(
         *("base-uri 'self'", "form-action 'none'", "frame-ancestors 'none'"),
     )
 )
-SAFELY = {"Content-Security-Policy": POLICY, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+SAFELY = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+WHERE = "This is an Azure ML workspace on this machine. 'amlrun emulator status' shows the address of its page.\n"
+IN_SHORT = ("runId", "displayName", "experimentName", "status", "createdUtc", "startTimeUtc", "endTimeUtc", "target")
+OF_DEFINITION = ("script", "arguments", "command", "nodeCount", "communicator", "framework", "layout")
+
+Seen = Callable[[Service, Request], Response]
 
 
-def check(service: Service, request: Request) -> None:
-    """An address with a wrong secret does not exist."""
-    if not hmac.compare_digest(service.identity.page_secret.encode(), request.parameters["secret"].encode()):
-        raise not_found("there is nothing here; 'amlrun emulator status' shows the page's address")
+def guarded(answer: Seen) -> Seen:
+    """An address with a wrong secret does not exist; a refusal is as safe as any other answer."""
+
+    @wraps(answer)
+    def checked(service: Service, request: Request) -> Response:
+        try:
+            if not hmac.compare_digest(service.identity.page_secret.encode(), request.parameters["secret"].encode()):
+                raise not_found("there is nothing here; 'amlrun emulator status' shows the page's address")
+            return answer(service, request)
+        except ServiceError as error:
+            return Response(error.response().body, error.status, SAFELY)
+
+    return checked
 
 
+def front(service: Service, request: Request) -> Response:
+    """What people open first has no secret, so it shows nothing but the way."""
+    return Response(WHERE.encode(), headers={**SAFELY, "Content-Type": "text/plain; charset=utf-8"})
+
+
+@guarded
 def index(service: Service, request: Request) -> Response:
-    check(service, request)
     text = (WEB / "index.html").read_bytes()
     base = BASE.format(secret=service.identity.page_secret)  # a run's page is deeper than the workspace's
     return own(text.replace(b"BASE", base.encode()), ".html")
 
 
+@guarded
 def asset(service: Service, request: Request) -> Response:
-    check(service, request)
     if request.parameters["file"] not in ASSETS:
         raise not_found(f"the page has no file '{request.parameters['file']}'")
     path = WEB / request.parameters["file"]
@@ -61,48 +94,103 @@ def own(content: bytes, suffix: str) -> Response:
     return Response(content, headers={**SAFELY, "Content-Type": kind, "Cache-Control": "no-cache"})
 
 
-def overview(service: Service, request: Request) -> Response:
-    """The newest runs (of one experiment, if asked), and everything else that the workspace has."""
-    check(service, request)
-    store, wanted = service.store, request.query.get("experiment")
-    runs = store.all("run")
-    of_experiment = Counter(run["experimentName"] for run in runs)
-    chosen = [run for run in reversed(runs) if wanted in (None, "", run["experimentName"])]
-    return data(
-        {
-            "workspace": service.workspace()["names"],
-            "python": service.python,
-            "experiments": [
-                {"name": item["name"], "created": item["createdUtc"], "runs": of_experiment[item["name"]]}
-                for item in store.all("experiment")
-            ],
-            "runs": [in_short(run) for run in chosen[: count(request.query.get("top"), "top", MOST_RUNS)]],
-            "total": len(chosen),
-            "models": store.all("model"),
-            "compute": [
-                {**cluster, "inUse": service.engine.nodes_in_use(cluster["name"])} for cluster in store.all("compute")
-            ],
-        }
-    )
+@guarded
+def listed(service: Service, request: Request) -> Response:
+    """One of LISTS: what the workspace has of it."""
+    if request.parameters["list"] not in LISTS:
+        raise not_found(f"the page lists {', '.join(LISTS)}")
+    return data(LISTS[request.parameters["list"]](service, request.query))
+
+
+def runs(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
+    """Newest first: `top` runs after the first `skip` of those that pass `experiment`, `state` and `text`."""
+    known = [run for run in service.store.all("run") if not run["hidden"]]
+    chosen = [run for run in reversed(known) if passes(run, query)]
+    skip = digits(query.get("skip"))
+    return {
+        "experiments": dict(Counter(run["experimentName"] for run in known)),
+        "states": dict(Counter(run["status"] for run in known)),
+        "runs": [in_short(run) for run in chosen[skip : skip + count(query.get("top"), "top", MOST_RUNS)]],
+        "total": len(chosen),
+    }
+
+
+def passes(run: dict[str, Any], query: Mapping[str, str]) -> bool:
+    state = query.get("state")
+    if query.get("experiment", "") not in ("", run["experimentName"]):
+        return False
+    if state and (run["status"] in records.FINAL if state == "active" else run["status"] != state):
+        return False
+    pairs = (f"{name}={value}" for name, value in run["tags"].items())
+    texts = "\n".join((run["runId"], str(run["displayName"]), run["experimentName"], *pairs)).casefold()
+    return all(word in texts for word in query.get("text", "").casefold().split())
 
 
 def in_short(run: dict[str, Any]) -> dict[str, Any]:
-    names = ("runId", "displayName", "experimentName", "status", "createdUtc", "startTimeUtc", "endTimeUtc", "target")
-    return {**{name: run[name] for name in names}, "parent": run["parentRunId"], "tags": run["tags"]}
+    return {**{name: run[name] for name in IN_SHORT}, "parent": run["parentRunId"], "tags": run["tags"]}
 
 
+def models(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
+    return {"models": service.store.all("model")[::-1]}
+
+
+def compute(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
+    clusters = service.store.all("compute")
+    in_use = {cluster["name"]: service.engine.nodes_in_use(cluster["name"]) for cluster in clusters}
+    return {"python": service.python, "compute": [{**item, "inUse": in_use[item["name"]]} for item in clusters]}
+
+
+def environments(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
+    found = [*service.store.all("environment")[::-1], *CURATED]
+    return {
+        "environments": [
+            {
+                "name": item["name"],
+                "version": item["version"],
+                "image": within(item, "docker", "baseImage"),
+                "conda": within(item, "python", "condaDependencies", "dependencies") or [],
+            }
+            for item in found
+        ]
+    }
+
+
+def within(value: Any, *keys: str) -> Any:
+    """What a definition has there; None where any part of the way is missing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def requests(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
+    """The latest of others than this page, newest first."""
+    others = [seen for seen in list(service.requests) if not seen["path"].lower().startswith("/page/")]
+    return {"requests": others[: -MOST_REQUESTS - 1 : -1]}
+
+
+LISTS: Mapping[str, Callable[[Service, Mapping[str, str]], dict[str, Any]]] = {
+    "runs": runs,
+    "models": models,
+    "compute": compute,
+    "environments": environments,
+    "requests": requests,
+}
+
+
+@guarded
 def one_run(service: Service, request: Request) -> Response:
-    """A run with its definition, values of every metric in order, and the names and sizes of its files."""
-    check(service, request)
+    """A run: what it is and was, its program, its children, and the names and sizes of its files."""
     run = records.require_run(service, request.parameters["run"])
-    files = []
-    for item in artifacts.listed(service, run["dataContainerId"]):
-        path = file_of(service, artifacts.CONTAINER, item["blob"])
-        files.append({"path": item["path"], "bytes": path.stat().st_size if path else 0})
+    names = ("description", "parentRunId", "phases", "properties", "error", "warnings")
+    definition = run["runDefinition"] or {}
+    parent = records.run(service, run["parentRunId"]) if run["parentRunId"] else None
+    files = files_of(service, run["dataContainerId"])
     return data(
         {
-            "run": {**run, "cancelUri": None},
-            "metrics": {metric["name"]: points(service, run["runId"], metric) for metric in metrics_of(service, run)},
+            "run": {**in_short(run), **{name: run[name] for name in names}},
+            "definition": {name: definition.get(name) for name in OF_DEFINITION},
+            "environment": {name: within(definition, "environment", name) for name in ("name", "version")},
+            "parent": in_short(parent) if parent else None,
             "files": files,
             "logs": [item["path"] for item in files if item["path"].startswith(LOG_FOLDERS)],
             "children": [in_short(item) for item in service.store.all("run") if item["parentRunId"] == run["runId"]],
@@ -110,46 +198,98 @@ def one_run(service: Service, request: Request) -> Response:
     )
 
 
-def metrics_of(service: Service, run: dict[str, Any]) -> list[dict[str, Any]]:
-    return service.store.all("metric", run["runId"])
+def files_of(service: Service, container: str) -> list[dict[str, Any]]:
+    found = []
+    for item in service.store.all("artifact", container):
+        path = file_of(service, artifacts.CONTAINER, item["blob"])
+        if path is not None:
+            found.append({"path": item["path"], "bytes": path.stat().st_size})
+    return sorted(found, key=lambda item: str(item["path"]))
 
 
-def points(service: Service, run_id: str, metric: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of a metric in the order in which they were made: what each column holds."""
-    rows = sorted(service.store.all("row", f"{run_id}/{metric['name']}"), key=metrics.moment)
-    return [row.get("data") or {} for row in rows]
+@guarded
+def curves_of(service: Service, request: Request) -> Response:
+    """Every metric of a run, as it is drawn."""
+    run = records.require_run(service, request.parameters["run"])
+    names = [metric["name"] for metric in service.store.all("metric", run["runId"])]
+    return data({"metrics": {name: drawing(service, run, name) for name in names}})
 
 
+DRAWINGS: dict[tuple[str, str, str, int], dict[str, Any]] = {}
+
+
+def drawing(service: Service, run: dict[str, Any], name: str) -> dict[str, Any]:
+    """Made anew when there are more rows: a page asks every other second, and rows never change."""
+    owner = f"{run['runId']}/{name}"
+    key = (service.workspace()["id"], run["runUuid"], name, service.store.count("row", owner))
+    found = DRAWINGS.get(key)
+    if found is None:
+        made = sorted(service.store.all("row", owner), key=metrics.moment)
+        for old in list(DRAWINGS)[: -KEPT_DRAWINGS + 1]:
+            DRAWINGS.pop(old, None)
+        found = DRAWINGS[key] = curves.drawing(made, run["dataContainerId"])
+    return found
+
+
+@guarded
 def content(service: Service, request: Request) -> Response:
-    """A file of a run: an image as one, everything else as text from `offset` on (a megabyte at most), or to keep."""
-    check(service, request)
-    run, path = records.require_run(service, request.parameters["run"]), request.parameters["path"]
+    """A file of a run, `path`: to keep (`download`), an image as one, anything else as a part of a text.
+
+    The part begins at `offset`, or `tail` bytes before the end, and has `size` bytes (a megabyte at most).
+    """
+    run, path = records.require_run(service, request.parameters["run"]), request.query.get("path", "")
     found = service.store.get("artifact", run["dataContainerId"], path)
     file = file_of(service, artifacts.CONTAINER, found["blob"]) if found else None
     if file is None:
         raise not_found(f"run '{run['runId']}' has no file '{path}'")
     name, size = PurePosixPath(path), file.stat().st_size
     if request.query.get("download"):
-        kept = "".join(letter if letter.isascii() and letter not in '"\\' else "_" for letter in name.name)
-        headers = {"Content-Type": "application/octet-stream", "Content-Disposition": f'attachment; filename="{kept}"'}
+        headers = {"Content-Type": "application/octet-stream", "Content-Disposition": kept_as(name.name)}
         return Response(file, headers={**SAFELY, **headers}, length=size)
     if name.suffix.lower() in IMAGES:
         return Response(file, headers={**SAFELY, "Content-Type": IMAGES[name.suffix.lower()]}, length=size)
-    asked = request.query.get("offset", "0")
-    first = min(int(asked), size) if asked.isascii() and asked.isdigit() else 0
-    headers = {**SAFELY, "Content-Type": "text/plain; charset=utf-8", "X-Size": str(size)}
-    return Response(file, headers=headers, first=first, length=min(size - first, MOST_BYTES))
+    tail = request.query.get("tail")
+    first = max(0, size - digits(tail)) if tail else min(digits(request.query.get("offset")), size)
+    length = min(size - first, digits(request.query.get("size")) or MOST_BYTES, MOST_BYTES)
+    headers = {"Content-Type": "text/plain; charset=utf-8", "X-Size": str(size), "X-First": str(first)}
+    return Response(file, headers={**SAFELY, **headers}, first=first, length=length)
+
+
+def kept_as(name: str) -> str:
+    """A name that every browser takes, and the true one (RFC 6266)."""
+    safe = (letter.isascii() and letter.isprintable() and letter not in '"\\' for letter in name)
+    plain = "".join(letter if fine else "_" for letter, fine in zip(name, safe, strict=True))
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+
+def digits(text: str | None) -> int:
+    """A number of an address; 0 for whatever is none."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) <= MAX_DIGITS else 0
 
 
 def data(value: dict[str, Any]) -> Response:
-    return Response(value, headers={**SAFELY, "Cache-Control": "no-store"})
+    try:
+        body = json.dumps(value, allow_nan=False)
+    except ValueError:  # what runs sent may hold NaN, and then no browser reads it
+        body = json.dumps(finite(value), allow_nan=False)
+    return Response(body.encode(), headers={**SAFELY, "Content-Type": "application/json"})
+
+
+def finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 ROUTES = (
+    Route("GET", "/", front, "a browser", open=True),
     Route("GET", BASE, index, "a browser", open=True),
     Route("GET", BASE + "/runs/{run}", index, "a browser, from `run.get_portal_url()`", open=True),
     Route("GET", BASE + "/web/{file}", asset, "the page", open=True),
-    Route("GET", BASE + "/data", overview, "the page", open=True),
+    Route("GET", BASE + "/data/{list}", listed, "the page", open=True),
     Route("GET", BASE + "/data/runs/{run}", one_run, "the page", open=True),
-    Route("GET", BASE + "/data/runs/{run}/files/{path:rest}", content, "the page", open=True),
+    Route("GET", BASE + "/data/runs/{run}/metrics", curves_of, "the page", open=True),
+    Route("GET", BASE + "/data/runs/{run}/file", content, "the page", open=True),
 )

@@ -15,11 +15,14 @@ from runner.emulator import (
     blobs,
     compute,
     control,
+    datasets,
     datastores,
     environments,
     events,
     experiments,
     metrics,
+    mlflow,
+    mlflow_artifacts,
     models,
     page,
     runs,
@@ -40,6 +43,7 @@ AREAS: Sequence[tuple[str, Sequence[Route]]] = (
     ("Compute", compute.ROUTES),
     ("Environments", environments.ROUTES),
     ("Datastores", datastores.ROUTES),
+    ("Datasets", datasets.ROUTES),
     ("Experiments", experiments.ROUTES),
     ("Snapshots", snapshots.ROUTES),
     ("Submission", submission.ROUTES),
@@ -47,6 +51,7 @@ AREAS: Sequence[tuple[str, Sequence[Route]]] = (
     ("What a run reports", events.ROUTES),
     ("Metrics", metrics.ROUTES),
     ("Artifacts and logs", artifacts.ROUTES),
+    ("MLflow", (*mlflow.ROUTES, *mlflow_artifacts.ROUTES)),
     ("Models", models.ROUTES),
     ("Key vault", vault.ROUTES),
     ("Control plane", control.ROUTES),
@@ -67,13 +72,13 @@ class Matcher:
 def dispatch(service: Service, request: Request) -> Response:
     """Answer, and remember that it was asked. Every refusal comes back in Azure's shape; nothing is raised."""
     started = time.monotonic()
-    response = answer(service, request)
+    response, fault = service.faults.around(request, lambda: answer(service, request))
     path = unquote(request.path)
     for secret in (service.identity.path_secret, service.identity.control_secret, service.identity.page_secret):
         path = path.replace(secret, "***")
     seconds = round(time.monotonic() - started, 4)
     seen = {"method": request.method, "path": path, "status": response.status, "seconds": seconds, "time": now()}
-    service.requests.append(seen)
+    service.requests.append({**seen, "fault": fault} if fault else seen)
     return response
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import socket
 import ssl
+import struct
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -40,15 +45,39 @@ class Server(ThreadingHTTPServer):
     def __init__(self, port: int, certificate: Path) -> None:
         super().__init__((LOOPBACK, port), Handler)
         self.last_request = time.monotonic()
+        self.refusing = threading.Event()
         self.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.tls.load_cert_chain(certificate)
 
     def get_request(self) -> tuple[Any, Any]:
         """The handshake is left to the connection's own thread: a slow client must not block the others."""
+        if self.refusing.is_set():
+            time.sleep(POLL_SECONDS)  # the selector calls a socket that does not listen ready
+            raise ConnectionRefusedError
         connection, address = self.socket.accept()
         connection.settimeout(IDLE_SECONDS)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
+
+    def refuse(self, seconds: float) -> None:
+        """For so long nobody can connect: another socket, which does not listen, is in the place of ours."""
+        if not self.refusing.is_set():
+            self.refusing.set()
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RD)  # at once, although the selector holds it a moment longer
+            with socket.socket() as deaf:
+                os.dup2(deaf.fileno(), self.socket.fileno(), inheritable=False)
+            again = threading.Timer(seconds, self.listen_again)
+            again.daemon = True
+            again.start()
+
+    def listen_again(self) -> None:
+        with socket.socket() as listening:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(self.server_address)
+            listening.listen(self.request_queue_size)
+            os.dup2(listening.fileno(), self.socket.fileno(), inheritable=False)
+        self.refusing.clear()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that leave, or speak no TLS, are everyday; anything else is a mistake of ours and is shown."""
@@ -91,7 +120,9 @@ class Handler(BaseHTTPRequestHandler):
             traceback.print_exc()
             response = Response(error_body("InternalServerError", f"{type(error).__name__}: {error}"), 500)
             self.close_connection = True  # the same holds here
-        self.send(response)
+        if response.cut:
+            self.close_connection = True
+        (CUTS[response.cut] if response.cut else Handler.send)(self, response)
 
     def handle_expect_100(self) -> bool:
         """Whoever asks before it sends its body waits for this, so it must leave now."""
@@ -174,10 +205,32 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(content)
 
+    def reset(self, response: Response) -> None:
+        """The client sees that the connection was reset, not that it ended."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        os.close(self.connection.detach())
+
+    def refuse(self, response: Response) -> None:
+        self.server.refuse(response.seconds)
+        self.reset(response)
+
+    def truncate(self, response: Response) -> None:
+        """Half of the body, of which the header says that it is whole."""
+        content = response.content()
+        whole = content.read_bytes() if isinstance(content, Path) else content
+        part = whole[response.first :][: response.length]
+        headers = {**response.headers, "Content-Type": response.content_type(), "Content-Length": str(len(part))}
+        self.send(replace(response, body=part[: len(part) // 2], headers=headers, first=0, length=len(part) // 2))
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the standard library's
         """Nothing: addresses hold secrets."""
 
 
+CUTS: Mapping[str, Callable[[Handler, Response], None]] = {
+    "reset": Handler.reset,
+    "refused": Handler.refuse,
+    "truncated": Handler.truncate,
+}
 for method in METHODS:
     setattr(Handler, f"do_{method}", Handler.respond)
 

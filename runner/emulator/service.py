@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from runner.emulator.faults import Faults
 from runner.emulator.identity import Identity
 from runner.emulator.messages import ServiceError
 from runner.emulator.store import Store
@@ -65,6 +66,7 @@ class Service:
     python: str = sys.executable
     engine: Engine = field(default_factory=Idle)
     requests: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=KEPT_REQUESTS))
+    faults: Faults = field(default_factory=Faults)
 
     @property
     def host(self) -> str:

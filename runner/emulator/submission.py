@@ -6,8 +6,9 @@ import time
 import uuid
 from typing import Any
 
-from runner.emulator import environments, packages, records, snapshots
+from runner.emulator import environments, inputs, packages, records, snapshots
 from runner.emulator.checking import only_known, rows, section, shortened, text, text_pairs, whole_number
+from runner.emulator.faults import repeated
 from runner.emulator.layouts import layout
 from runner.emulator.messages import Request, Route, ServiceError, bad_request
 from runner.emulator.service import Service
@@ -46,7 +47,7 @@ FIELDS = (
     "autoPrepareEnvironment",
 )
 # What this emulator cannot do must not be dropped in silence.
-NOT_YET = ("dataReferences", "data", "datacaches", "outputData", "applicationEndpoints", "sourceDirectoryDataStore")
+NOT_YET = ("datacaches", "outputData", "applicationEndpoints", "sourceDirectoryDataStore")
 MAX_SECONDS = 30 * 24 * 3600
 
 
@@ -56,7 +57,10 @@ def submit(service: Service, request: Request) -> dict[str, str]:
     name = request.parameters["experiment"]
     run_id = request.query.get("runId") or f"{name}_{int(time.time())}_{uuid.uuid4().hex[:8]}"
     with service.store.transaction():
-        if records.run(service, run_id) is not None:
+        if (known := records.run(service, run_id)) is not None:
+            if repeated(service.faults, run_id):
+                tags = {**known["tags"], **text_pairs(body.get("Tags"), "Tags")}
+                records.change_run(service, run_id, tags=tags)
             return {"runId": run_id}
         configuration = checked(service, only_known(body.get("Configuration") or {}, FIELDS, "Configuration"))
         snapshot = text(body.get("SnapshotId"), "SnapshotId")
@@ -104,7 +108,8 @@ def checked(service: Service, configuration: dict[str, Any]) -> dict[str, Any]:
     checked_variables(environment["environmentVariables"], "environment.environmentVariables")
     list(packages.pinned(environment))  # refuses what cannot be read, before there is a run
     filled = {"target": cluster["name"], "environment": environment, "environmentVariables": variables}
-    return {**configuration, **filled, "layout": asked.as_json()}
+    reads = inputs.checked(service, configuration)
+    return {**configuration, **filled, "layout": asked.as_json(), "inputs": reads}
 
 
 def checked_variables(value: Any, what: str) -> dict[str, str]:

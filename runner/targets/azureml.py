@@ -9,7 +9,6 @@ Source of names and defaults: azureml-core 1.61, `ScriptRunConfig`, `core/runcon
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from runner import history
 from runner.errors import Problem
 from runner.spec import RUN_ID_VARIABLE, Layout, Log, Plan, Run, State, digest
+from runner.targets import azureml_inputs
 
 if TYPE_CHECKING:
     from runner.targets.azureml_workspace import Service
@@ -63,8 +63,8 @@ def script_run_config(plan: Plan) -> dict[str, Any]:
         "script_run_config": {
             "source_directory": f"snapshot:{plan.snapshot.digest}",
             "script": plan.script,
-            "arguments": list(plan.arguments),
-            "command": plan.shell or shlex.join(plan.command) or None,
+            "arguments": azureml_inputs.arguments(plan),
+            "command": azureml_inputs.line(plan),
             "max_run_duration_seconds": math.ceil(minutes * SECONDS_PER_MINUTE) if minutes else None,
             "environment_variables": variables(plan),
         },
@@ -77,7 +77,8 @@ def script_run_config(plan: Plan) -> dict[str, Any]:
 
 def variables(plan: Plan) -> dict[str, str]:
     """What every rank finds in its environment, as in a run here."""
-    return {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **plan.environment, RUN_ID_VARIABLE: plan.id}
+    ours = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1", **azureml_inputs.variables(plan)}
+    return {**ours, **plan.environment, RUN_ID_VARIABLE: plan.id}
 
 
 def environment(plan: Plan) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from runner.answers import Answer, Standing
 from runner.errors import Place, Problem, TargetError
 from runner.spec import Plan
+from runner.targets import azureml_inputs
 from runner.targets.azureml_online import answers
 from runner.targets.azureml_workspace import say
 
@@ -18,7 +19,7 @@ NOT_DECISIVE = ("quota",)
 
 def check(plans: Sequence[Plan]) -> list[Problem]:
     """Raises TargetError where the service does not answer what has to be known."""
-    problems = [problem for plan in plans for problem in [*secrets(plan), *inputs(plan), *resuming(plan)]]
+    problems = [problem for plan in plans for problem in [*secrets(plan), *azureml_inputs.check(plan), *resuming(plan)]]
     if problems:
         return list(dict.fromkeys(problems))
     asked = {(item.about, str(item)): item for found in answers(plans) for item in found}
@@ -29,13 +30,6 @@ def secrets(plan: Plan) -> list[Problem]:
     return [
         Problem(CONFIG, "env.secrets", f"'{name}' would not reach Azure: this version sends no secrets", "leave it out")
         for name in plan.secrets
-    ]
-
-
-def inputs(plan: Plan) -> list[Problem]:
-    hint = "let the script read the storage itself, or put small data beside the code"
-    return [
-        Problem(CONFIG, f"inputs.{name}", "inputs on Azure are not sent by this version", hint) for name in plan.inputs
     ]
 
 

@@ -14,7 +14,9 @@ from typing import Any
 from runner import history, processes
 from runner.errors import TargetError
 from runner.spec import Plan, Run, State, digest
+from runner.targets import azureml_inputs
 from runner.targets.azureml_compute import ready
+from runner.targets.azureml_end import concluded
 from runner.targets.azureml_environment import environment_of
 from runner.targets.azureml_files import run_of
 from runner.targets.azureml_remote import publish
@@ -99,8 +101,14 @@ def adopted(item: Sending) -> bool:
     record = look_up(item.service, item.plan.name, item.plan.id)
     if record is None:
         return False
-    store(item, moved(history.planned(item.plan), record))
+    store(item, seen(item, record))
     return True
+
+
+def seen(item: Sending, record: Any) -> Run:
+    """The run as the service has it. One that has ended already is collected here: nobody asks for it again."""
+    run = moved(history.planned(item.plan), record)
+    return concluded(item.service, item.plan, run, record) if run.state.final else run
 
 
 def prepared(item: Sending, environment: Any) -> Callable[[], Any]:
@@ -126,7 +134,7 @@ def send(item: Sending, submit_once: Callable[[], Any]) -> None:
             if last or status_of(error.__cause__) in REFUSALS:
                 raise
             continue
-        sent = moved(history.planned(item.plan), look_up(item.service, item.plan.name, item.plan.id))
+        sent = seen(item, look_up(item.service, item.plan.name, item.plan.id))
         store(item, replace(sent, page=run.get_portal_url()))
         note(item, publish(item.plan, run))
         return
@@ -158,6 +166,7 @@ def job(item: Sending, environment: Any) -> Any:
         **({"max_run_duration_seconds": limit} if (limit := asked["max_run_duration_seconds"]) else {}),
     )
     config.run_config.environment_variables = dict(asked["environment_variables"])
+    azureml_inputs.add(config.run_config, plan)
     return config
 
 

@@ -1,4 +1,4 @@
-"""emulator start, stop, status, reset, env: the Azure ML workspace on this machine."""
+"""emulator start, stop, status, reset, env, and what disturbs its clients: the Azure ML workspace on this machine."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from runner.emulator import instance
 from runner.emulator.instance import EmulatorError, Settings
 from runner.errors import ConfigError, TargetError
 from runner.project import find_project
+from runner.verbs import disturbing
 
 NO_PROXY = "127.0.0.1,localhost"
 
@@ -28,16 +29,19 @@ def emulator(args: argparse.Namespace) -> int:
 
 
 def start(args: argparse.Namespace, folder: Path) -> int:
-    settings = Settings(folder, args.port, interpreter(args.python), args.idle_minutes)
+    settings = Settings(folder, args.port, interpreter(args.python), args.idle_minutes, args.execution)
     if args.foreground:
         print(f"serving '{folder}' until Ctrl-C")
         instance.serve(settings)
         return 0
     running, new = instance.start(settings)
+    page = instance.ask(folder, "status")["page"]
     if args.json:
-        print(json.dumps({"origin": running.origin, "dir": str(folder), "pid": running.pid, "started": new}))
+        record = {"origin": running.origin, "page": page, "dir": str(folder), "pid": running.pid, "started": new}
+        print(json.dumps(record))
     elif not args.quiet:
         print(f"emulator {'started' if new else 'runs already'} at {running.origin}, state in '{folder}'")
+        print(f"look at it: {page}")
         print(f'use it:  eval "$(amlrun emulator env --dir {shlex.quote(str(folder))})"')
     return 0
 
@@ -102,6 +106,7 @@ ACTIONS: Mapping[str, Callable[[argparse.Namespace, Path], int]] = {
     "status": status,
     "reset": reset,
     "env": env,
+    **disturbing.ACTIONS,
 }
 
 

@@ -35,7 +35,7 @@ def words(problems: list[Problem]) -> list[str]:
     ("changes", "said"),
     [
         ({"secrets": ("TOKEN",)}, "env.secrets: 'TOKEN' would not reach Azure"),
-        ({"inputs": {"photos": {"path": "data"}}}, "inputs.photos: inputs on Azure are not sent"),
+        ({"inputs": {"photos": {"path": "data"}}}, "inputs.photos: 'data' is no path in a datastore"),
         ({"resumes": "old"}, ": resuming on Azure is not part of this version; 'amlrun rerun old'"),
     ],
 )

@@ -98,6 +98,7 @@ def test_a_sample_of_files(project: Path, place: tuple[str, str], content: bytes
 
 @SAMPLE
 @given(MORE)
+@pytest.mark.slow
 def test_a_sample_of_overrides(project: Path, overrides: list[str]) -> None:
     check(project, overrides)
     check_sweep(project, overrides)

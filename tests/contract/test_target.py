@@ -157,6 +157,7 @@ def test_no_output_at_all(bench: Bench) -> None:
     assert bench.target.metrics(run) == []
 
 
+@pytest.mark.slow
 def test_much_output_is_complete(bench: Bench) -> None:
     run = bench.run("for number in range(60_000): print(f'{number:040d}')")
 
@@ -303,6 +304,7 @@ def test_a_script_that_ignores_the_signal_is_killed(bench: Bench) -> None:
     assert bench.processes() == []
 
 
+@pytest.mark.slow
 def test_a_run_that_takes_too_long_is_stopped(bench: Bench) -> None:
     run = bench.run(forever(), limits={"max_minutes": 0.005})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,8 @@ REGISTRY = f"/modelmanagement/v1.0{WS}"
 ENVIRONMENTS = f"/environment/v1.0{WS}/environments"
 SECRETS = f"/credential/v2.0{WS}/secrets"
 METRICS = f"/metric/v2.0{WS}/runs/r1"
+STORES = f"/datastore/v1.0{WS}/datastores"
+DATASETS = f"/dataset/v1.0{WS}/datasets"
 SUBMIT = f"/execution/v1.0{WS}/experiments/exp/snapshotrun"
 HERE = "ExperimentRun/dcid.r1"
 TIME = "2026-01-01T00:00:00Z"
@@ -36,6 +39,7 @@ def furnish(client: Client) -> None:
     client.ask("PUT", f"{ENVIRONMENTS}/env", environment())
     client.ask("PUT", SECRETS, {"name": "key", "value": "v"})
     client.ask("POST", f"{METRICS}/batch", metric_body())
+    client.ask("POST", STORES, store_body())
 
 
 def asset_body() -> dict[str, Any]:
@@ -53,6 +57,26 @@ def metric_body() -> dict[str, Any]:
     row = {"metricId": "1", "createdUtc": TIME, "data": {"loss": 1.0}}
     metric = {"name": "loss", "columns": {"loss": "double"}, "properties": {"uxMetricType": "azureml.v1.scalar"}}
     return {"values": [{**metric, "value": [row]}], "reportErrors": True}
+
+
+def store_body(name: str = "mine") -> dict[str, Any]:
+    """As `Datastore.register_azure_blob_container` sends it."""
+    section = {"accountName": "emulator", "containerName": "photos", "credentialType": "Sas", "credential": "s"}
+    return {"name": name, "dataStoreType": "AzureBlob", "azureStorageSection": {**section, "protocol": "https"}}
+
+
+def dataflow(path: str = "raw", store: str = "workspaceblobstore") -> str:
+    """What `Dataset.File.from_files((store, path))` makes of a path."""
+    pattern = (
+        f"azureml:/{WS.replace('/providers/Microsoft.MachineLearningServices', '')}/datastores/{store}/paths/{path}"
+    )
+    flow = {"type": "mltable", "paths": [{"pattern": pattern.replace("resourceGroups", "resourcegroups")}]}
+    return json.dumps({"blocks": [], "meta": {"RsDataflow": json.dumps(flow)}})
+
+
+def dataset_body(path: str = "raw") -> dict[str, Any]:
+    latest = {"dataflow": dataflow(path), "properties": {}, "datasetDefinitionState": {}}
+    return {"name": "birds", "datasetType": "file", "latest": latest, "tags": {"a": "b"}, "isVisible": True}
 
 
 def event_body(name: str, **data: Any) -> dict[str, Any]:
@@ -126,6 +150,13 @@ BODIES: dict[str, Callable[[Client], Body]] = {
     "labels": lambda _: ("PUT", f"{ENVIRONMENTS}/env/versions/1/metadata", {"Labels": ["x"]}),
     "compute": lambda _: ("PUT", f"{WS}/computes/cpu", compute_body()),
     "compute scale": lambda _: ("PATCH", f"{WS}/computes/gpu", SCALE),
+    "datastore": lambda _: ("PUT", f"{STORES}/mine", store_body()),
+    "dataset": lambda _: ("POST", f"{DATASETS}?updateDefinitionIfExists=true", dataset_body()),
+    "saved dataset": lambda _: (
+        "POST",
+        f"/dataset/v1.0{WS}/saveddatasets",
+        {"datasetType": "file", "dataflowJson": dataflow(), "properties": {}},
+    ),
     "adoption": lambda client: ("POST", control(client, "adopt"), {"subscription": "s", "group": "g", "name": "n"}),
 }
 

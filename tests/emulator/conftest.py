@@ -51,6 +51,12 @@ class Recorder:
 
     def looked_at(self, run_id: str) -> None: ...
 
+    def preempt(self, run_id: str, nodes: frozenset[int], grace: float) -> bool:
+        return True
+
+    def holder(self, compute: str, number: int) -> tuple[str, int] | None:
+        return None
+
     def stop(self) -> None: ...
 
 

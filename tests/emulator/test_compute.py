@@ -111,3 +111,34 @@ def test_sizes_and_usages(client: Client) -> None:
     client.engine.busy["gpu"] = 2
     usage = client.ask("GET", f"{LOCATION}/usages")["value"][0]
     assert (usage["currentValue"], usage["name"]["value"].split()[0]) == (8, "Total")
+
+
+USER = {"/subscriptions/s/resourceGroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/u": {}}
+IDENTITY = {"type": "SystemAssigned,UserAssigned", "userAssignedIdentities": USER}
+
+
+@pytest.mark.parametrize(
+    ("outer", "details", "words"),
+    [
+        ({}, {"subnet": "vnet/default"}, "subnet is no object"),
+        ({}, {"subnet": {"name": "default"}}, "subnet has an unknown field 'name'"),
+        ({}, {"subnet": {}}, "the id of subnet is 'None'"),
+        ({}, {"remoteLoginPortPublicAccess": True}, "remoteLoginPortPublicAccess is 'True'"),
+        ({"identity": "SystemAssigned"}, {}, "identity is no object"),
+        ({"identity": {"type": "Mine"}}, {}, "the type of identity is 'Mine'"),
+        ({"identity": {"type": "UserAssigned"}}, {}, "userAssignedIdentities goes with"),
+        ({"identity": {**IDENTITY, "type": "SystemAssigned"}}, {}, "userAssignedIdentities goes with"),
+        ({"tags": ["a"]}, {}, "tags is no object"),
+        ({"location": {"name": "eastus"}}, {}, "location is '"),
+    ],
+)
+def test_parts_of_the_wrong_shape(outer: dict[str, Any], details: dict[str, Any], words: str, client: Client) -> None:
+    assert words in client.refused("PUT", f"{WS}/computes/gpu", {**body(**details), **outer})
+
+
+def test_parts_of_the_right_shape_are_kept(client: Client) -> None:
+    more = {"identity": IDENTITY, "tags": {"a": "b"}, "location": "westus"}
+    client.ask("PUT", f"{WS}/computes/gpu", {**body(subnet={"id": "/subscriptions/x"}), **more}, 201)
+    found = client.ask("GET", f"{WS}/computes/gpu")
+    assert {name: found[name] for name in more} == more
+    assert found["properties"]["properties"]["subnet"] == {"id": "/subscriptions/x"}

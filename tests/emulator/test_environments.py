@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.emulator.conftest import WS, Client
 
 PATH = f"/environment/v1.0{WS}/environments"
@@ -59,6 +61,27 @@ def test_curated_ones_are_there_and_reserved(client: Client) -> None:
 
 def test_unknown_fields_are_refused(client: Client) -> None:
     assert "unknown field 'dockerr'" in client.refused("PUT", f"{PATH}/env", {**definition(), "dockerr": {}})
+
+
+@pytest.mark.parametrize("name", ["a%2Fb", "a%00b", "%20a", "a%5Cb", "a%0Ab", "a%3Fb", "x" * 256])
+def test_names_and_versions_that_none_can_have(name: str, client: Client) -> None:
+    assert "environment name" in client.refused("PUT", f"{PATH}/{name}", definition())
+    assert "environment version" in client.refused("PUT", f"{PATH}/env/versions/{name}", definition())
+    assert client.ask("PUT", f"{PATH}/my.Env_1-é%20b", definition())["name"] == "my.Env_1-é b"
+
+
+@pytest.mark.parametrize(
+    ("conda", "words"),
+    [
+        (["numpy"], "condaDependencies is no object"),
+        ({"dependencies": "numpy"}, "the dependencies of the conda section is no list"),
+        ({"dependencies": [{"pip": "numpy"}]}, "pip in the conda section is no list"),
+    ],
+)
+def test_a_conda_section_that_cannot_be_read(conda: Any, words: str, client: Client) -> None:
+    body = {**definition(), "python": {"condaDependencies": conda}}
+    assert words in client.refused("PUT", f"{PATH}/env", body)
+    client.refused("GET", f"{PATH}/env", expect=404)
 
 
 def test_image_details_and_labels(client: Client) -> None:

@@ -23,6 +23,8 @@ from runner.processes import birth
 from tests.emulator.conftest import WS, Client, Recorder, configuration
 from tests.watching import wait_for
 
+pytestmark = pytest.mark.slow
+
 PYTORCH = {"framework": "PyTorch", "communicator": "gloo", "nodeCount": 2}
 WAIT_SECONDS = 30
 # A loop, not one long sleep: Python handles a signal between two of them.

@@ -215,6 +215,7 @@ def at_once(work: Any) -> None:
         thread.join()
 
 
+@pytest.mark.slow
 def test_many_clients_that_write_leave_everything_whole(served: Served) -> None:
     """Each makes a run, tags one that all know, logs a metric to it and puts a blob."""
     assert served.ask("POST", f"{HISTORY}/experiments/many")[0] == 200

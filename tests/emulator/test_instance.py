@@ -108,6 +108,7 @@ def test_start_status_stop(cli: Cli, folder: Path, tmp_path: Path) -> None:
 
 
 @needs_cryptography
+@pytest.mark.slow
 def test_a_restart_keeps_the_port_and_the_workspace(folder: Path, started: Running) -> None:
     before = instance.ask(folder, "status")
     certificate = (folder / "ca.pem").read_bytes()
@@ -121,6 +122,7 @@ def test_a_restart_keeps_the_port_and_the_workspace(folder: Path, started: Runni
 
 
 @needs_cryptography
+@pytest.mark.slow
 def test_a_killed_emulator_is_started_again(folder: Path, started: Running) -> None:
     os.kill(started.pid, signal.SIGKILL)
     wait_for(lambda: not started.alive)
@@ -137,6 +139,7 @@ def test_two_on_one_folder_are_refused(folder: Path, started: Running) -> None:
 
 
 @needs_cryptography
+@pytest.mark.slow
 def test_a_port_that_is_taken(folder: Path, tmp_path: Path, started: Running) -> None:
     port = int(started.origin.rpartition(":")[2])
     with pytest.raises(EmulatorError, match=f"cannot listen on 127.0.0.1:{port}.*name another with --port"):
@@ -160,6 +163,7 @@ def test_env_points_a_shell_here(cli: Cli, folder: Path, started: Running, tmp_p
 
 
 @needs_cryptography
+@pytest.mark.slow
 def test_env_answers_for_a_config_that_is_there(cli: Cli, folder: Path, started: Running, tmp_path: Path) -> None:
     config = {"subscription_id": "S", "resource_group": "G", "workspace_name": "mine"}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -171,6 +175,7 @@ def test_env_answers_for_a_config_that_is_there(cli: Cli, folder: Path, started:
 
 
 @needs_cryptography
+@pytest.mark.slow
 def test_env_keeps_a_proxy_away_from_this_machine(
     cli: Cli, folder: Path, started: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,12 +188,14 @@ def test_env_keeps_a_proxy_away_from_this_machine(
 
 
 @needs_cryptography
+@pytest.mark.slow
 def test_an_idle_one_ends_by_itself(folder: Path) -> None:
     running, _ = instance.start(Settings(folder, idle_minutes=0.005))
     wait_for(lambda: not running.alive)
 
 
 @needs_cryptography
+@pytest.mark.slow
 def test_in_the_foreground_it_ends_with_the_signal(folder: Path) -> None:
     argv = [sys.executable, "-m", "runner", "emulator", "start", "--foreground", "--dir", str(folder)]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

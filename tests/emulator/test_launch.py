@@ -147,3 +147,8 @@ def test_a_node_inherits_no_tokens() -> None:
 )
 def test_arguments_are_expanded_on_the_node(word: str, expanded: str) -> None:
     assert expand(word, {"A": "1", "B": "2"}) == expanded
+
+
+def test_a_variable_of_null_is_empty() -> None:
+    whole = {"environment": {"environmentVariables": {"A": None, "B": "1"}}, "environmentVariables": {"B": None}}
+    assert launch.job_variables(whole) == {"A": "", "B": ""}

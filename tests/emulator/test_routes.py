@@ -12,7 +12,7 @@ from runner.emulator.messages import Request, ServiceError
 from runner.emulator.service import TENANT
 from tests.emulator.conftest import HISTORY, WS, Client
 
-OPEN = ("/metadata/endpoints", "/discovery", "/discovery/workspaces{ws}")
+OPEN = ("/", "/metadata/endpoints", "/discovery", "/discovery/workspaces{ws}")
 # Addresses that hold a secret or a signature of their own, and the sign-in that checks one.
 SECRETS = ("/msi/{secret}", "/_emulator/{secret}", "/page/{secret}", "/azureml-", "/adfs/")
 

@@ -14,7 +14,18 @@ import pytest
 
 from runner.emulator.messages import Response, Route
 from runner.emulator.routes import AREAS
-from tests.emulator.bodies import BODIES, SCALE, STEPS, event_body, furnish, run_body
+from runner.emulator.scripted import ScriptedEngine
+from tests.emulator.bodies import (
+    BODIES,
+    DATASETS,
+    SCALE,
+    STEPS,
+    dataset_body,
+    event_body,
+    furnish,
+    run_body,
+    store_body,
+)
 from tests.emulator.conftest import WS, Client
 
 PAGE = ("value", "continuationToken", "nextLink")
@@ -57,10 +68,16 @@ DATASTORE = (
     *(f"azureStorageSection.{name}" for name in ("containerName", "endpoint", "protocol", "credentialType")),
     *(f"azureStorageSection.{name}" for name in ("credential", "sasToken", "isSas", "accountKey")),
 )
+DATASET = (
+    *("datasetId", "name", "description", "tags", "datasetType", "latest.versionId", "latest.savedDatasetId"),
+    *("latest.dataflow", "latest.properties"),
+)
+SAVED = ("id", "datasetType", "dataflowJson", "properties")
 ARTIFACT = ("artifactId", "origin", "container", "path", "dataPath", "createdTime", "etag")
 CONTENT = ("contentUri", "origin", "container", "path")
 ASSET = ("id", "name", "artifacts", "createdTime")
 MODEL = ("id", "name", "version", "url", "createdTime", "datasets", "kvTags", "properties", "description", "framework")
+FAULTS = ("faults", "latency", "repeat")
 SECRET = ("name", "value", "createdTime", "modifiedTime")
 
 
@@ -91,12 +108,32 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
     "compute.size_list": each(("name", "family", "vCPUs", "gpus", "memoryGB"), of="amlCompute"),
     "compute.usages": each(("id", "type", "unit", "currentValue", "limit", "name.value", "name.localizedValue")),
     "control.adopt": ("id", "names.0.subscription", "names.0.group", "names.0.name"),
+    "control.advance": ("clock", "done", "going"),
+    "control.clear": FAULTS,
+    "control.fail_next": ("number", "kind", "method", "path", "left", "seconds"),
+    "control.faults": FAULTS,
+    "control.latency": FAULTS,
+    "control.preempt": ("run", "nodes"),
+    "control.repeat": FAULTS,
     "control.requests": each(("method", "path", "status", "seconds", "time"), of="requests"),
     "control.reset": ("workspaceId",),
+    "control.script": ("script.preparing", "script.final", "speed"),
     "control.status": ("origin", "workspaceId", "python", "runs", "compute", "experiments", "models"),
+    "datasets.data_version": ("legacyDataflow",),
+    "datasets.get": DATASET,
+    "datasets.get_saved": SAVED,
+    "datasets.list_all": each(DATASET, *PAGE),
+    "datasets.of_saved": each(DATASET, *PAGE),
+    "datasets.register": DATASET,
+    "datasets.save": SAVED,
+    "datasets.unregister": (),
+    "datastores.change": (),
     "datastores.default": DATASTORE,
     "datastores.get": DATASTORE,
     "datastores.list_all": each(DATASTORE, *PAGE),
+    "datastores.register": (),
+    "datastores.set_default": (),
+    "datastores.unregister": (),
     "environments.get": ENVIRONMENT,
     "environments.get_by_label": ENVIRONMENT,
     "environments.image": (
@@ -176,6 +213,13 @@ def body_of(name: str, client: Client) -> Any:
     """What to send; nothing for most."""
     known: dict[str, Any] = {
         "compute.change": SCALE,
+        "datasets.register": {**dataset_body(), "name": "cats"},
+        "datastores.change": store_body(),
+        "datastores.register": store_body("other"),
+        "control.fail_next": {"kind": "500", "path": "/nothing"},
+        "control.latency": {"least": 0},
+        "control.preempt": {"run": "r1"},
+        "control.repeat": {"answer": "accept"},
         "events.event": event_body("Start"),
         "models.change": STEPS,
         "runs.change": {},
@@ -189,7 +233,7 @@ def body_of(name: str, client: Client) -> Any:
         **{"metrics.full": "metric", "metrics.write": "metrics", "models.create": "model"},
         **{"models.create_asset": "asset", "runs.run_data": "run data", "snapshots.addresses": "snapshot addresses"},
         **{"snapshots.create": "snapshot", "submission.submit": "submission", "vault.put": "secret"},
-        **{"vault.put_many": "secrets"},
+        **{"vault.put_many": "secrets", "datasets.save": "saved dataset"},
     }
     if name == "vault.get_many":
         return {"secrets": [{"name": "key"}]}
@@ -198,13 +242,16 @@ def body_of(name: str, client: Client) -> Any:
 
 def path_of(route: Route, client: Client) -> str:
     (asset, *_) = client.ask("GET", f"/modelmanagement/v1.0{WS}/assets")["value"]
+    (dataset,) = client.ask("GET", DATASETS)["value"]
+    saved = dataset["latest"]["savedDatasetId"]
     experiment = client.ask("GET", f"/history/v1.0{WS}/experiments/exp")
     secrets = {"msi": client.service.identity.path_secret, "_emulator": client.service.identity.control_secret}
     subscription, group = WS.split("/")[2], WS.split("/")[4]
     known = {
         **{"subscription": subscription, "group": group, "tenant": "t", "location": "eastus", "compute": "gpu"},
         **{"operation": "done", "environment": "env", "version": "1", "label": "latest", "run": "r1"},
-        **{"datastore": "workspaceblobstore", "experiment": "exp", "experiment_id": experiment["experimentId"]},
+        **{"dataset": "birds", "saved": saved, "data": f"unregistered-{saved}"},
+        **{"datastore": "mine", "experiment": "exp", "experiment_id": experiment["experimentId"]},
         **{"snapshot": "s1", "origin": "ExperimentRun", "container": "dcid.r1", "path": "outputs/m.pt"},
         **{
             "asset": asset["id"],
@@ -222,8 +269,8 @@ def reached(document: Any, dotted: str) -> Any:
     return document
 
 
-# What the SDK asks for as JSON: neither bytes nor what people look at.
-JSON_ROUTES = [route for area, routes in AREAS if area not in ("Blobs", "Page") for route in routes]
+# What the SDK asks for as JSON: neither bytes nor what people look at; MLflow's shapes are test_mlflow.py's.
+JSON_ROUTES = [route for area, routes in AREAS if area not in ("Blobs", "Page", "MLflow") for route in routes]
 
 
 @pytest.fixture
@@ -231,6 +278,7 @@ def furnished(client: Client) -> Client:
     furnish(client)
     client.ask("PATCH", f"/history/v1.0{WS}/experiments/exp/runs/child", {"parentRunId": "r1"})
     client.engine.busy["gpu"] = 1
+    client.ask("POST", DATASETS, dataset_body())
     return client
 
 
@@ -243,6 +291,8 @@ def asked(route: Route, client: Client) -> Response:
     body = body_of(name, client)
     if name == "compute.delete":
         client.engine.busy.clear()
+    if name in ("control.advance", "control.script"):
+        client.service.engine = ScriptedEngine(client.service)
     if name == "workspaces.principal_token":
         form = f"grant_type=client_credentials&client_id=me&client_secret={client.service.identity.path_secret}"
         return client.raw(route.method, path_of(route, client), form.encode())

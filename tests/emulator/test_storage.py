@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -274,3 +275,19 @@ def test_key_vault(client: Client) -> None:
 def test_blobs_need_no_token_and_tell_no_more_than_their_signature(client: Client) -> None:
     request = Request("GET", "/azureml-artifacts/x", {}, {})
     assert dispatch(client.service, request).status == 403
+
+
+def test_equal_paths_of_two_origins_are_two_artifacts(client: Client) -> None:
+    below = f"/artifact/v2.0{WS}/artifacts"
+    for origin in ("ExperimentRun", "LocalUpload"):
+        made = client.ask("POST", f"{below}/batch/metadata/{origin}/same", {"paths": [{"path": "a.txt"}]})
+        assert made["errors"] == {}
+        client.signed("PUT", made["artifactContentInformation"]["a.txt"]["contentUri"], origin.encode())
+
+    for origin in ("ExperimentRun", "LocalUpload"):
+        content = client.ask("GET", f"{below}/contentinfo/{origin}/same/a.txt")
+        found = client.signed("GET", content["contentUri"]).content()
+        assert isinstance(found, Path)
+        assert found.read_text() == origin
+        assert [item["origin"] for item in client.ask("GET", f"{below}/{origin}/same")["value"]] == [origin]
+    assert client.ask("GET", f"{below}/Other/same")["value"] == []

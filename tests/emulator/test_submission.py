@@ -123,7 +123,7 @@ def test_without_an_id_one_is_made(client: Client) -> None:
         ({"environment": {"name": "env", "version": "9"}}, "environment 'env' does not exist"),
         ({"environment": {"name": "AzureML-none", "version": None}}, "environment 'AzureML-none' does not exist"),
         ({"environment": {}}, "the run has no environment"),
-        ({"data": {"photos": {}}}, "'data' is not supported"),
+        ({"outputData": {"photos": {}}}, "'outputData' is not supported"),
     ],
 )
 def test_what_azure_refuses(more: dict[str, Any], words: str, client: Client) -> None:

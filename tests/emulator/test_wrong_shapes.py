@@ -14,6 +14,8 @@ from runner.emulator.routes import ROUTES, WORKSPACE
 from tests.emulator.bodies import BODIES, EXPERIMENT, control, furnish, places, with_other
 from tests.emulator.conftest import HISTORY, WS, Client
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = count()
 DEEP: Any = {}
 for _ in range(200):

@@ -128,6 +128,7 @@ def test_a_fraction_that_leaves_nothing_is_refused(fraction):
         stratified([0, 1], ["a", "b"], fraction)
 
 
+@pytest.mark.slow
 def test_digits_are_the_real_ones_split_once_for_all():
     data, again = digits.load(), digits.load(size=16, channels=3)
     assert (len(data.train), len(data.test)) == (1437, 360)
@@ -166,6 +167,7 @@ def photos(root, **counts):
     return root
 
 
+@pytest.mark.slow
 def test_a_folder_of_one_level_is_split_always_alike(tmp_path):
     root = photos(tmp_path, cat=5, bird=10)
     (root / "bird" / "notes.txt").write_text("no image")

@@ -322,6 +322,7 @@ def test_a_sample_is_as_hydra_has_it(project: Path, tree: Tree, points: list[lis
     check(project, tree, points)
 
 
+@pytest.mark.slow
 def test_what_is_right_is_composed(project: Path) -> None:
     """Else both refusing would prove nothing."""
     points = [
@@ -337,6 +338,7 @@ def test_what_is_right_is_composed(project: Path) -> None:
 
 @SAMPLE_OF_POINTS
 @given(st.lists(overrides(), max_size=4))
+@pytest.mark.slow
 def test_a_sample_of_overrides_is_as_hydra_has_it(project: Path, point: list[str]) -> None:
     check(project, RICH, [point])
 

@@ -90,6 +90,7 @@ def test_another_runs_processes_are_left_alone(start: Starter, mark: str) -> Non
         assert processes.kill(f"{mark}-other") == 1
 
 
+@pytest.mark.slow
 def test_a_failed_rank_limits_how_long_its_launcher_may_take(start: Starter, tmp_path: Path) -> None:
     ranks = tmp_path / "ranks"
     ranks.mkdir()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import pytest
 
 from runner.resources import packaged
 from tests.conftest import Cli, commit, write
@@ -76,6 +77,7 @@ def test_a_failing_script_is_exit_5_with_its_traceback(cli: Cli, bare: Path) -> 
     assert record["failure"]["rank"] == 0
 
 
+@pytest.mark.slow
 def test_run_json_is_the_record_alone(cli: Cli, bare: Path) -> None:
     write(bare, {"main.py": SCRIPT})
     done = cli(bare, "run", "--json", "code.script=main.py")
@@ -85,6 +87,7 @@ def test_run_json_is_the_record_alone(cli: Cli, bare: Path) -> None:
     assert (quiet.code, quiet.out) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_small_sweep_runs_every_point(cli: Cli, bare: Path) -> None:
     write(bare, {"main.py": SCRIPT})
     done = cli(bare, "run", "-m", "code.script=main.py", "seed=1,2", "compute.slots=2", "--json")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.errors import Place
@@ -82,7 +82,11 @@ RUNS = st.builds(
 )
 
 
+few = settings(max_examples=30)
+
+
 @given(PLANS)
+@few
 def test_plan_to_json_to_plan(plan: Plan) -> None:
     text = json.dumps(plan.as_json())
     assert Plan.from_json(json.loads(text)) == plan
@@ -90,6 +94,7 @@ def test_plan_to_json_to_plan(plan: Plan) -> None:
 
 
 @given(RUNS)
+@few
 def test_run_to_json_to_run(run: Run) -> None:
     assert Run.from_json(json.loads(json.dumps(run.as_json()))) == run
 
@@ -152,6 +157,7 @@ def test_a_value_without_a_place_has_its_parents() -> None:
 
 
 @given(PLANS)
+@few
 def test_nouns_are_frozen_and_urls_name_the_target(plan: Plan) -> None:
     with pytest.raises(FrozenInstanceError):
         plan.id = "other"  # type: ignore[misc]
@@ -163,6 +169,7 @@ def test_nouns_are_frozen_and_urls_name_the_target(plan: Plan) -> None:
 
 
 @given(PLANS)
+@few
 def test_every_field_of_a_plan_is_in_its_json(plan: Plan) -> None:
     assert set(plan.as_json()) == {field.name for field in fields(Plan)}
 
