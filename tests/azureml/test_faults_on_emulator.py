@@ -133,7 +133,7 @@ def test_a_lost_answer_whatever_a_second_submission_is_answered(answer: str, she
     settled(shell, shell("run", "code.script=main.py", *ON_AZURE, "--json"))
 
 
-@pytest.mark.parametrize("kind", ["500", "503", "429", "reset-before", "reset-after", "truncated"])
+@pytest.mark.parametrize("kind", ["500", "503", "429", "expired", "reset-before", "reset-after", "truncated"])
 def test_cancel_says_whether_it_was_heard(kind: str, shell: Shell) -> None:
     write(shell.folder, {"main.py": FOREVER})
     sent = shell("run", "code.script=main.py", *ON_AZURE, "--detach", "--json")
