@@ -45,6 +45,7 @@ class Azure:
     environments: list[str] = field(default_factory=list)
     files: dict[tuple[str, str], bytes] = field(default_factory=dict)
     uploads_fail: bool = False
+    status: str = "Preparing"
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def post(self, run_id: str) -> SimpleNamespace:
@@ -55,7 +56,7 @@ class Azure:
             if accepted and run_id not in self.runs:
                 self.started.append(run_id)
                 self.runs[run_id] = SimpleNamespace(
-                    run_id=run_id, status="Preparing", start_time_utc=None, end_time_utc=None, error=None
+                    run_id=run_id, status=self.status, start_time_utc=None, end_time_utc=None, error=None
                 )
         if fails:
             raise RefusedError(refusal)
@@ -272,3 +273,18 @@ def test_variables_are_the_plans_and_ours(make_plan: MakePlan) -> None:
     expected: dict[str, Any] = {"A": "1", "PYTHONUNBUFFERED": "0", "PYTHONFAULTHANDLER": "1", "AMLRUN_RUN_ID": plan.id}
 
     assert variables(plan) == expected
+
+
+def test_a_run_that_has_ended_at_the_first_look_is_collected_then(
+    azure: Azure, sending: Callable[..., Sending], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored as ended, so nobody would ask for it again."""
+
+    def collect(service: Service, plan: Plan, run: Run, record: Any) -> Run:
+        assert (run.state, record.run_id) == (State.FAILED, plan.id)
+        return replace(run, note="collected")
+
+    monkeypatch.setattr(azureml_submit, "concluded", collect)
+    azure.status, item = "Failed", sending()
+    submit([item])
+    assert (stored(item).state, stored(item).note) == (State.FAILED, "collected")
