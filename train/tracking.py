@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from train.errors import TrainError
 
 Row = Mapping[str, Any]
-AXES = ("epoch", "epochs")
+AXES = ("epoch", "epochs", "step")
 FLUSH_SECONDS = 60
 
 
