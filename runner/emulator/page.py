@@ -163,9 +163,8 @@ def within(value: Any, *keys: str) -> Any:
 
 
 def requests(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
-    """The latest of others than this page, newest first."""
-    others = [seen for seen in list(service.requests) if not seen["path"].lower().startswith("/page/")]
-    return {"requests": others[: -MOST_REQUESTS - 1 : -1]}
+    """The latest, newest first. This page's own are kept nowhere."""
+    return {"requests": list(service.requests)[: -MOST_REQUESTS - 1 : -1]}
 
 
 LISTS: Mapping[str, Callable[[Service, Mapping[str, str]], dict[str, Any]]] = {

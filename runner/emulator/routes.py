@@ -58,6 +58,7 @@ AREAS: Sequence[tuple[str, Sequence[Route]]] = (
     ("Page", page.ROUTES),
     ("Blobs", blobs.ROUTES),
 )
+PAGE = "/page/"
 ROUTES: tuple[Route, ...] = tuple(route for _, routes in AREAS for route in routes)
 
 
@@ -78,7 +79,8 @@ def dispatch(service: Service, request: Request) -> Response:
         path = path.replace(secret, "***")
     seconds = round(time.monotonic() - started, 4)
     seen = {"method": request.method, "path": path, "status": response.status, "seconds": seconds, "time": now()}
-    service.requests.append({**seen, "fault": fault} if fault else seen)
+    if not request.path.lower().startswith(PAGE):  # an open page asks all day long, and only so many requests are kept
+        service.requests.append({**seen, "fault": fault} if fault else seen)
     return response
 
 

@@ -161,6 +161,7 @@ def test_lists_say_what_the_workspace_has(furnished: Client) -> None:
     read(furnished, "/data/requests")
     latest = read(furnished, "/data/requests")["requests"][0]
     assert (latest["method"], latest["path"], latest["status"]) == ("GET", "/nowhere/lately", 501), "not the page's own"
+    assert not [seen for seen in furnished.service.requests if "/page/" in seen["path"]]
 
 
 @pytest.mark.parametrize("python", [None, {}, {"condaDependencies": None}, {"condaDependencies": {}}])
