@@ -14,7 +14,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner import describe
+from runner import describe, history
 from runner.compare import ABSENT, Difference
 from runner.compose import compose
 from runner.errors import Place
@@ -240,6 +240,7 @@ def test_what_travels_and_what_stays() -> None:
 
 # Failures
 
+COPY = history.files(PROJECT, "r-1").work  # where the run has its code
 RUN = Run("r-1", "local://r-1", "r", "local", State.FAILED, START, ended=START)
 
 
@@ -251,7 +252,7 @@ RUN = Run("r-1", "local://r-1", "r", "local", State.FAILED, START, ended=START)
         (Failure("boom", 1, 3), "r-1 failed: rank 1 of 4: boom (exit code 3)"),
         (Failure("ended with exit code 3", 0, 3), "r-1 failed: rank 0 of 4: ended with exit code 3"),
         (
-            Failure("boom", None, None, 'x\n  File "/p/.runs/r-1/work/a.py"\n\n', "logs/rank_0.log", "mend it"),
+            Failure("boom", None, None, f'x\n  File "{COPY / "a.py"}"\n\n', "logs/rank_0.log", "mend it"),
             'r-1 failed: boom\n    x\n      File "/p/src/a.py"\nwhat to do: mend it\nlog: /p/.runs/r-1/logs/rank_0.log',
         ),
     ],
