@@ -43,8 +43,9 @@ export async function showRuns(place) {
     title: "runs",
     nodes: [
       element("form", { class: "bar", role: "search", onsubmit: (event) => event.preventDefault(), "data-key": "bar" },
-        element("input", { type: "search", placeholder: "name, id or tag", "aria-label": "text", value: asked("text"),
-          oninput: change("text") }),
+        element("label", {}, "Find ",
+          element("input", { type: "search", title: "in names, ids and tags", value: asked("text"),
+            oninput: change("text") })),
         choice("experiment", "all experiments", counted(found.experiments)),
         choice("state", "all states", [["active", "not ended"], ...counted(found.states)]),
         chosen.size > 1 ? element("a", { href: link }, `compare ${chosen.size} runs`) : null,
