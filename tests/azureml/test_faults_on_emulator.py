@@ -11,20 +11,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from runner.emulator import instance
+from tests.azureml.shell import ON_AZURE, needs_sdk
 from tests.conftest import Outcome, write
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(find_spec("azureml") is None, reason="needs azureml-core: pip install 'amlrun[azure]'"),
-]
+pytestmark = [pytest.mark.slow, needs_sdk]
 SDK_WAITS = {f"AZUREML_DEFAULT_{name}": "0" for name in ("BACKOFF", "500_BACKOFF", "503_BACKOFF")}
-ON_AZURE = ("compute=cpu-cluster", "workspace=emulator", "env=image", "env.image=mcr.microsoft.com/x/y:1")
 FOREVER = "while True: __import__('time').sleep(0.01)  # until it is canceled\n"
 # By stage: method and path of the request that fails.
 STAGES = {
@@ -70,14 +66,6 @@ class Shell:
 
     def runs(self) -> list[str]:
         return sorted(path.name for path in (self.folder / ".runs").glob("digits*"))
-
-
-@pytest.fixture(scope="module")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("emulator")
-    instance.start(instance.Settings(folder))
-    yield folder
-    instance.stop(folder)
 
 
 @pytest.fixture
