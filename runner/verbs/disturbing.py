@@ -57,21 +57,13 @@ def preempt(args: argparse.Namespace, folder: Path) -> int:
     kind = "node" if args.node else "run"
     grace = {} if args.seconds is None else {"grace": args.seconds}
     answer = instance.ask(folder, "preempt", {kind: name, **grace})
-    if args.json:
-        print(json.dumps(answer, indent=2))
-    elif not args.quiet:
-        print(f"preempting {answer['run']}")
-    return 0
+    return told(args, answer, f"preempting {answer['run']}")
 
 
 def advance(args: argparse.Namespace, folder: Path) -> int:
     """SECONDS of the virtual clock at once; without them, until every run has ended."""
     answer = instance.ask(folder, "advance", {} if args.what is None else {"seconds": number(args.what)})
-    if args.json:
-        print(json.dumps(answer, indent=2))
-    elif not args.quiet:
-        print(f"clock {answer['clock']:g} s, {answer['done']} steps, {answer['going']} runs go on")
-    return 0
+    return told(args, answer, f"clock {answer['clock']:g} s, {answer['done']} steps, {answer['going']} runs go on")
 
 
 def script(args: argparse.Namespace, folder: Path) -> int:
@@ -82,6 +74,15 @@ def script(args: argparse.Namespace, folder: Path) -> int:
         raise EmulatorError(f"the script is no JSON: {error}") from None
     speed = {} if args.speed is None else {"speed": args.speed}
     print(json.dumps(instance.ask(folder, "script", {**body, **speed}), indent=2))
+    return 0
+
+
+def told(args: argparse.Namespace, answer: Mapping[str, Any], text: str) -> int:
+    """The answer for programs, or a line for people."""
+    if args.json:
+        print(json.dumps(answer, indent=2))
+    elif not args.quiet:
+        print(text)
     return 0
 
 
