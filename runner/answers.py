@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -41,9 +41,6 @@ class Answer:
 
     def __str__(self) -> str:
         return self.text + (f"; {self.hint}" if self.hint else "")
-
-    def renamed(self, about: str) -> Answer:
-        return replace(self, about=about)
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "standing": self.standing.value, "facts": dict(self.facts)}

@@ -44,7 +44,6 @@ class DistributionKind:
 
     launchers: Callable[[Start], tuple[Launcher, ...]]
     many_processes: bool = True
-    many_nodes: bool = True
     needs_module: str | None = None
     needs_program: str | None = None
 
@@ -86,7 +85,7 @@ def mpirun(start: Start) -> tuple[Launcher, ...]:
 
 
 DISTRIBUTIONS: Mapping[str, DistributionKind] = {
-    "none": DistributionKind(single, many_processes=False, many_nodes=False),
+    "none": DistributionKind(single, many_processes=False),
     "pytorch": DistributionKind(torch_elastic, needs_module="torch"),
     "mpi": DistributionKind(mpirun, needs_program="mpirun"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
@@ -64,8 +64,3 @@ class InMemory:
         picked = torch.as_tensor(indices)
         images = self.images[picked]
         return (self.augment(images) if self.augment else images), self.labels[picked]
-
-
-def normalization_of(config: Any) -> Normalization:
-    """From a `{mean: [...], std: [...]}` mapping."""
-    return Normalization(tuple(map(float, config["mean"])), tuple(map(float, config["std"])))
