@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 from urllib.parse import unquote
 
-from runner import history, pipeline
+from runner import history
 from runner.errors import TargetError, without_errors
 from runner.spec import Config, Run
 from runner.targets import load_target
-from runner.targets.azureml_workspace import names_of
 
 SCHEME = "azureml://"
 GROUP = "workspace"
@@ -69,6 +68,8 @@ def settings_of(project: Path, workspace: str) -> Mapping[str, Any]:
 
     Raises TargetError that says which names each option stands for.
     """
+    from runner.targets.azureml_workspace import names_of  # TLS and all: only a URL that is not known here pays for it
+
     known = []
     for option, settings in workspaces(project):
         try:
@@ -102,6 +103,8 @@ def newest(project: Path, args: argparse.Namespace) -> list[Run]:
 
 
 def composed(project: Path, *overrides: str) -> Config:
+    from runner import pipeline  # Hydra takes 0.3 s: not for the runs of this project's history
+
     (config,) = pipeline.composed(pipeline.Request(project, overrides))
     without_errors(config.problems)
     return config
