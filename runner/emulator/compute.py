@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from runner.emulator.checking import needed, only_known, section, shortened, text, text_pairs, whole_number
 from runner.emulator.messages import Request, Response, Route, ServiceError, bad_request, not_found, now
@@ -33,10 +33,21 @@ FIELDS = (
 IDENTITY_FIELDS = ("type", "userAssignedIdentities", "principalId", "tenantId")
 IDENTITIES = frozenset({"systemassigned", "userassigned", "none"})
 SCALE_FIELDS = ("minNodeCount", "maxNodeCount", "nodeIdleTimeBeforeScaleDown")
+# azureml/core/compute/amlcompute.py, AmlComputeNodeStateCounts
+NODE_STATES = ("idle", "running", "preparing", "leaving", "unusable", "preempted")
 DEFAULT_IDLE = "PT1800S"
 NODES_PER_CLUSTER = 100
 CORES_QUOTA = 1000
 DEDICATED, LOW_PRIORITY = "Total Cluster Dedicated Regional vCPUs", "Total Cluster LowPriority Regional vCPUs"
+
+
+@runtime_checkable
+class Holding(Protocol):
+    """An engine that knows which run is on a node (and which of the run's nodes it is), and which it is driven off."""
+
+    def holder(self, compute: str, number: int) -> tuple[str, int] | None: ...
+
+    def evicted(self, run_id: str) -> Collection[int]: ...
 
 
 def create(service: Service, request: Request) -> Response:
@@ -145,9 +156,8 @@ def without_secrets(credentials: Any) -> dict[str, Any]:
 
 def document(service: Service, request: Request, cluster: dict[str, Any]) -> dict[str, Any]:
     """A cluster as Azure shows it. `subnet` must be there, `identity` must not be null: the SDK trips over both."""
-    busy = service.engine.nodes_in_use(cluster["name"])
-    current = max(busy, cluster["scale"]["minNodeCount"])
-    counts = {"preparingNodeCount": 0, "leavingNodeCount": 0, "unusableNodeCount": 0, "preemptedNodeCount": 0}
+    there = nodes_of(service, cluster)
+    counted = Counter(node["nodeState"] for node in there)
     details = {
         "vmSize": cluster["size"],
         "vmPriority": cluster["priority"],
@@ -157,9 +167,9 @@ def document(service: Service, request: Request, cluster: dict[str, Any]) -> dic
         "remoteLoginPortPublicAccess": cluster["remote_login"],
         "osType": "Linux",
         "enableNodePublicIp": True,
-        "currentNodeCount": current,
-        "targetNodeCount": current,
-        "nodeStateCounts": {"idleNodeCount": current - busy, "runningNodeCount": busy, **counts},
+        "currentNodeCount": len(there),
+        "targetNodeCount": len(there),
+        "nodeStateCounts": {f"{state}NodeCount": counted[state] for state in NODE_STATES},
         "allocationState": "Steady",
         "allocationStateTransitionTime": cluster["modified"],
         "errors": None,
@@ -222,22 +232,28 @@ def delete(service: Service, request: Request) -> Response:
 
 def nodes(service: Service, request: Request) -> dict[str, Any]:
     """Without `nextLink`: null would be followed as an address."""
-    cluster = require(service, request.parameters["compute"])
-    busy = service.engine.nodes_in_use(cluster["name"])
-    count = max(busy, cluster["scale"]["minNodeCount"])
-    return {
-        "nodes": [
+    return {"nodes": nodes_of(service, require(service, request.parameters["compute"]))}
+
+
+def nodes_of(service: Service, cluster: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each node, whether it has a run, and which. One that a run is just being driven off is `preempted`."""
+    name, engine = cluster["name"], service.engine
+    busy = engine.nodes_in_use(name)
+    found = []
+    for number in range(max(busy, cluster["scale"]["minNodeCount"])):
+        run_id, own = (engine.holder(name, number) if isinstance(engine, Holding) else None) or (None, 0)
+        evicted = isinstance(engine, Holding) and run_id is not None and own in engine.evicted(run_id)
+        found.append(
             {
-                "nodeId": f"{cluster['name']}-{number}",
+                "nodeId": f"{name}-{number}",
                 "port": 0,
                 "publicIpAddress": "127.0.0.1",
                 "privateIpAddress": "127.0.0.1",
-                "nodeState": "running" if number < busy else "idle",
-                "runId": None,
+                "nodeState": "preempted" if evicted else "running" if run_id or number < busy else "idle",
+                "runId": run_id,
             }
-            for number in range(count)
-        ]
-    }
+        )
+    return found
 
 
 def operation(service: Service, request: Request) -> dict[str, Any]:

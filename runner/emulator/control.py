@@ -5,7 +5,6 @@ from __future__ import annotations
 import hmac
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -38,7 +37,7 @@ def status(service: Service, request: Request) -> dict[str, Any]:
         "workspaceId": service.workspace()["id"],
         "workspaces": service.workspace()["names"],
         "python": service.python,
-        "runs": dict(Counter(run["status"] for run in store.all("run"))),
+        "runs": store.tally("run", "status"),
         "compute": {cluster["name"]: service.engine.nodes_in_use(cluster["name"]) for cluster in store.all("compute")},
         "experiments": store.count("experiment"),
         "models": store.count("model"),

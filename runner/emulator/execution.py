@@ -116,6 +116,12 @@ class LocalEngine:
         """The run on a node of a cluster, and which of the run's nodes that is."""
         return self.nodes.holder(compute.lower(), number)
 
+    def evicted(self, run_id: str) -> frozenset[int]:
+        """Those of a run's nodes that it is being driven off."""
+        with self.lock:
+            job = self.jobs[run_id][0] if run_id in self.jobs else None
+        return frozenset() if job is None or job.eviction is None else job.eviction.nodes
+
     def looked_at(self, run_id: str) -> None:
         with self.lock:
             found = self.jobs.get(run_id)
@@ -137,8 +143,8 @@ class LocalEngine:
 
     def resume(self) -> None:
         """After a start: what had not begun goes on, what was running has lost its processes."""
-        for run in self.service.store.all("run"):
-            if run["runType"] != records.SCRIPT_RUN or run["status"] in records.FINAL:
+        for run in self.service.store.having("run", "runtype", records.SCRIPT_RUN):
+            if run["status"] in records.FINAL:
                 continue
             if run["status"] in UNFINISHED:
                 shutil.rmtree(self.service.store.run_folder(run["runId"]) / "nodes", ignore_errors=True)

@@ -8,8 +8,9 @@ from typing import Any
 
 from runner.emulator import records
 from runner.emulator.checking import count, flag, needed, only_known, shortened, text, text_pairs
-from runner.emulator.filters import matcher
-from runner.emulator.messages import Request, Route, bad_request, now, page
+from runner.emulator.filters import Tree, compiled, parsed
+from runner.emulator.messages import Request, Route, ServiceError, bad_request, now, page
+from runner.emulator.selection import EVERY, Condition, OrderError, Selection, has, place, selected
 from runner.emulator.service import Service
 
 HISTORY = "/history/v1.0{ws}"
@@ -17,6 +18,8 @@ BY_NAME = HISTORY + "/experiments/{experiment}"
 BY_ID = HISTORY + "/experimentids/{experiment_id}"
 QUERY_FIELDS = ("filter", "orderby", "top", "continuationToken", "viewType", "orderByList", "includeTotalCount")
 PAGE_SIZE = 500
+# Which experiments are shown: those that are archived (True), those that are not.
+VIEWS = {"Default": (False,), "ActiveOnly": (False,), "ArchivedOnly": (True,), "All": (False, True)}
 
 
 def get(service: Service, request: Request) -> dict[str, Any]:
@@ -42,7 +45,13 @@ def change(service: Service, request: Request) -> dict[str, Any]:
 
 
 def query_experiments(service: Service, request: Request) -> dict[str, Any]:
-    return paged(service.store.all("experiment"), only_known(request.object(), QUERY_FIELDS, "the body"))
+    body = only_known(request.object(), QUERY_FIELDS, "the body")
+    view = text(body.get("viewType"), "viewType") or "Default"
+    if view not in VIEWS:
+        raise bad_request(f"viewType '{shortened(view)}' is unknown; one of {', '.join(VIEWS)}")
+    return paged(
+        [found for found in service.store.all("experiment") if bool(found["archivedTime"]) in VIEWS[view]], body
+    )
 
 
 def list_experiments(service: Service, request: Request) -> dict[str, Any]:
@@ -52,52 +61,79 @@ def list_experiments(service: Service, request: Request) -> dict[str, Any]:
 def query_runs(service: Service, request: Request) -> dict[str, Any]:
     """The runs of one experiment that pass a filter, newest first unless asked otherwise."""
     known = records.require_experiment(service, request.parameters)
-    runs = [item for item in service.store.all("run") if item["experimentId"] == known["experimentId"]]
-    body = only_known(request.object(), QUERY_FIELDS, "the body")
-    return paged([records.shown(item, whole=False) for item in reversed(runs)], body)
+    return page_of_runs(service, request.object(), has("experimentid", known["experimentId"]))
 
 
 def query_all_runs(service: Service, request: Request) -> dict[str, Any]:
-    body = only_known(request.object(), QUERY_FIELDS, "the body")
-    return paged([records.shown(item, whole=False) for item in reversed(service.store.all("run"))], body)
+    return page_of_runs(service, request.object())
 
 
 def runs_on_compute(service: Service, request: Request) -> dict[str, Any]:
     asked = {name.removeprefix("$").lower(): value for name, value in request.query.items()}
-    name = request.parameters["compute"].lower()
-    runs = [item for item in service.store.all("run") if str(item["target"]).lower() == name]
     body = {"filter": asked.get("filter"), "top": asked.get("top"), "continuationToken": asked.get("continuationtoken")}
-    return paged([records.shown(item, whole=False) for item in reversed(runs)], body)
+    return page_of_runs(service, body, has("target", request.parameters["compute"], any_case=True))
+
+
+def page_of_runs(service: Service, asked: dict[str, Any], where: Condition = EVERY) -> dict[str, Any]:
+    """`paged` over the runs that meet a condition, of which it reads no more than it must."""
+    body = only_known(asked, QUERY_FIELDS, "the body")
+    field, descending = order_of(body)
+    wanted = Selection("run", filter_of(body), field, descending, where, shown_in_list)
+    first, top = start_of(body.get("continuationToken")), count(body.get("top"), "top", PAGE_SIZE)
+    try:
+        found, more = selected(service.store, wanted, first, top)
+    except OrderError:
+        raise unordered(body) from None
+    return cut(found, first + top if more else 0)
+
+
+def shown_in_list(run: dict[str, Any]) -> dict[str, Any]:
+    return records.shown(run, whole=False)
 
 
 def paged(items: list[dict[str, Any]], body: dict[str, Any]) -> dict[str, Any]:
     """Filtered, ordered, and cut into pages; a token says where the next one begins."""
-    asked = body.get("filter")
-    passes = matcher(needed(asked, "filter") if asked else None)
-    found = ordered([item for item in items if passes(item)], body.get("orderby"))
+    passes = compiled(filter_of(body))
+    found = ordered([item for item in items if passes(item)], body)
     first = start_of(body.get("continuationToken"))
     top = count(body.get("top"), "top", PAGE_SIZE)
-    more = first + top < len(found)
-    token = base64.urlsafe_b64encode(str(first + top).encode()).decode() if more else None
-    return {"value": found[first : first + top], "continuationToken": token, "nextLink": None}
+    return cut(found[first : first + top], first + top if first + top < len(found) else 0)
 
 
-def ordered(items: list[dict[str, Any]], order: Any) -> list[dict[str, Any]]:
-    """Runs that have not started come first, as the newest. Raises ServiceError (400) for a field that nobody has."""
-    if not order:
+def filter_of(body: dict[str, Any]) -> Tree:
+    asked = body.get("filter")
+    return parsed(needed(asked, "filter") if asked else None)
+
+
+def cut(items: list[dict[str, Any]], following: int) -> dict[str, Any]:
+    """One page; `following` is where the next begins, 0 if there is none."""
+    token = base64.urlsafe_b64encode(str(following).encode()).decode() if following else None
+    return {"value": items, "continuationToken": token, "nextLink": None}
+
+
+def ordered(items: list[dict[str, Any]], body: dict[str, Any]) -> list[dict[str, Any]]:
+    field, descending = order_of(body)
+    if not field:
         return items
-    field, _, direction = needed(order, "orderby").partition(" ")
     spelled = {name.lower(): name for item in items for name in item}
     name = spelled.get(field.lower(), "")
-    if (items and not name) or direction.lower() not in ("", "asc", "desc"):
-        raise bad_request(f"cannot order by '{shortened(order)}'; a field, and 'asc' or 'desc'")
-    return sorted(items, key=lambda item: in_order(item.get(name)), reverse=direction.lower() == "desc")
+    if items and not name:
+        raise unordered(body)
+    return sorted(items, key=lambda item: place(item.get(name)), reverse=descending)
 
 
-def in_order(value: Any) -> tuple[bool, float, str]:
-    """Numbers by their size, all else by its text, nothing at the end."""
-    number = isinstance(value, int | float)
-    return (value is None, float(value) if number else 0.0, "" if number else str(value))
+def order_of(body: dict[str, Any]) -> tuple[str, bool]:
+    """A field, and whether its greatest value comes first. Raises ServiceError (400) for what is no order."""
+    if not body.get("orderby"):
+        return "", False
+    field, _, direction = needed(body["orderby"], "orderby").partition(" ")
+    if direction.lower() not in ("", "asc", "desc") or not field:
+        raise unordered(body)
+    return field, direction.lower() == "desc"
+
+
+def unordered(body: dict[str, Any]) -> ServiceError:
+    return bad_request(f"cannot order by '{shortened(body['orderby'])}'; a field, and 'asc' or 'desc'")
 
 
 def start_of(token: Any) -> int:

@@ -26,6 +26,11 @@ COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "lt": lambda left, right: left is not None and right is not None and left < right,
     "le": lambda left, right: left is not None and right is not None and left <= right,
 }
+COMBINED: Mapping[str, Callable[[list[Test]], Test]] = {
+    "and": lambda tests: lambda document: all(test(document) for test in tests),
+    "or": lambda tests: lambda document: any(test(document) for test in tests),
+    "not": lambda tests: lambda document: not tests[0](document),
+}
 # The SDK nests two deep; each level costs several frames of Python's stack.
 MAX_DEPTH = 50
 MAPPINGS = {"tags": "tags", "properties": "properties"}
@@ -37,15 +42,48 @@ class Token:
     quoted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """`wanted` is None for null."""
+
+    field: str
+    operator: str
+    wanted: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """`word`: and, or, not (of one part)."""
+
+    word: str
+    parts: tuple[Tree, ...]
+
+
+Tree = Comparison | Combination
+EVERYTHING = Combination("and", ())
+
+
 def matcher(text: str | None) -> Test:
     """A function that says whether a document passes. Raises ServiceError (400) for a filter that makes no sense."""
+    return compiled(parsed(text))
+
+
+def parsed(text: str | None) -> Tree:
+    """The filter as a tree; without any, everything passes. Raises ServiceError (400)."""
     if not text or not text.strip():
-        return lambda _: True
+        return EVERYTHING
     reader = Reader(tokens(text), text)
-    test = reader.either()
+    tree = reader.either()
     if reader.left:
         raise reader.refuse()
-    return test
+    return tree
+
+
+def compiled(tree: Tree) -> Test:
+    if isinstance(tree, Combination):
+        return COMBINED[tree.word]([compiled(part) for part in tree.parts])
+    compare = COMPARISONS[tree.operator]
+    return lambda document: compare(*alike(field_of(document, tree.field), tree.wanted))
 
 
 def tokens(text: str) -> list[Token]:
@@ -70,22 +108,21 @@ class Reader:
     text: str
     depth: int = 0
 
-    def either(self) -> Test:
-        tests = [self.both()]
-        while self.takes("or"):
-            tests.append(self.both())
-        return lambda document: any(test(document) for test in tests)
+    def either(self) -> Tree:
+        return self.several("or", self.both)
 
-    def both(self) -> Test:
-        tests = [self.one()]
-        while self.takes("and"):
-            tests.append(self.one())
-        return lambda document: all(test(document) for test in tests)
+    def both(self) -> Tree:
+        return self.several("and", self.one)
 
-    def one(self) -> Test:
+    def several(self, word: str, read: Callable[[], Tree]) -> Tree:
+        parts = [read()]
+        while self.takes(word):
+            parts.append(read())
+        return Combination(word, tuple(parts)) if len(parts) > 1 else parts[0]
+
+    def one(self) -> Tree:
         if self.takes("not"):
-            negated = self.deeper(self.one)
-            return lambda document: not negated(document)
+            return Combination("not", (self.deeper(self.one),))
         if self.takes("("):
             inner = self.deeper(self.either)
             if not self.takes(")"):
@@ -93,22 +130,21 @@ class Reader:
             return inner
         return self.comparison()
 
-    def deeper(self, read: Callable[[], Test]) -> Test:
+    def deeper(self, read: Callable[[], Tree]) -> Tree:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise self.refuse()
-        test = read()
+        tree = read()
         self.depth -= 1
-        return test
+        return tree
 
-    def comparison(self) -> Test:
+    def comparison(self) -> Tree:
         if len(self.left) < 3 or self.left[1].text.lower() not in COMPARISONS:
             raise self.refuse()
         field, operator, value = self.left[:3]
         del self.left[:3]
-        compare = COMPARISONS[operator.text.lower()]
         wanted = None if value.text.lower() == "null" and not value.quoted else value.text
-        return lambda document: compare(*alike(field_of(document, field.text), wanted))
+        return Comparison(field.text, operator.text.lower(), wanted)
 
     def takes(self, word: str) -> bool:
         if self.left and not self.left[0].quoted and self.left[0].text.lower() == word:

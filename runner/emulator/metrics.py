@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from runner.emulator import records
@@ -64,7 +65,7 @@ def full(service: Service, request: Request) -> dict[str, Any]:
     return {**metric, "runId": run, "value": values, "continuationToken": None, "nextLink": None}
 
 
-def moment(row: dict[str, Any]) -> tuple[str, str]:
+def moment(row: Mapping[str, Any]) -> tuple[str, str]:
     """When a row was made. The SDK leaves zeros at the end of the fraction out, so the texts do not compare."""
     whole, _, fraction = str(row.get("createdUtc")).rstrip("Z").partition(".")
     return whole, fraction.ljust(7, "0")

@@ -9,20 +9,23 @@ from __future__ import annotations
 import hmac
 import json
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from runner.emulator import artifacts, curves, metrics, records
+from runner.emulator import artifacts, curves, records
 from runner.emulator.blobs import file_of
 from runner.emulator.checking import MAX_DIGITS, count
 from runner.emulator.environments import CURATED
 from runner.emulator.messages import Request, Response, Route, ServiceError, not_found
 from runner.emulator.runs import LOG_FOLDERS
+from runner.emulator.selection import both, has, negated
 from runner.emulator.service import Service
+from runner.emulator.store import Store
 
 BASE = "/page/{secret}"
 WEB = Path(__file__).with_name("web")
@@ -104,26 +107,39 @@ def listed(service: Service, request: Request) -> Response:
 
 def runs(service: Service, query: Mapping[str, str]) -> dict[str, Any]:
     """Newest first: `top` runs after the first `skip` of those that pass `experiment`, `state` and `text`."""
-    known = [run for run in service.store.all("run") if not run["hidden"]]
-    chosen = [run for run in reversed(known) if passes(run, query)]
+    store, shown = service.store, has("hidden", "false")
+    tallied = {field: store.tally("run", field, shown.text, shown.values) for field in ("experimentid", "status")}
+    names = {item["experimentId"]: item["name"] for item in store.all("experiment")}
+    numbers = chosen(store, query, {name: identifier for identifier, name in names.items()})
     skip = digits(query.get("skip"))
+    part = numbers[skip : skip + count(query.get("top"), "top", MOST_RUNS)]
     return {
-        "experiments": dict(Counter(run["experimentName"] for run in known)),
-        "states": dict(Counter(run["status"] for run in known)),
-        "runs": [in_short(run) for run in chosen[skip : skip + count(query.get("top"), "top", MOST_RUNS)]],
-        "total": len(chosen),
+        "experiments": {names[identifier]: many for identifier, many in tallied["experimentid"].items()},
+        "states": tallied["status"],
+        "runs": [in_short(run) for _, run in store.bodies(part)],
+        "total": len(numbers),
     }
 
 
-def passes(run: dict[str, Any], query: Mapping[str, str]) -> bool:
-    state = query.get("state")
-    if query.get("experiment", "") not in ("", run["experimentName"]):
-        return False
-    if state and (run["status"] in records.FINAL if state == "active" else run["status"] != state):
-        return False
+def chosen(store: Store, query: Mapping[str, str], experiments: Mapping[str, str]) -> list[int]:
+    conditions = [has("hidden", "false")]
+    state, experiment = query.get("state"), query.get("experiment")
+    if experiment:
+        conditions.append(has("experimentid", experiments.get(experiment, "")))
+    if state == "active":
+        conditions += [negated(has("status", status)) for status in sorted(records.FINAL)]
+    elif state:
+        conditions.append(has("status", state))
+    condition = both(*conditions)
+    numbers = store.numbers("run", condition.text, condition.values)
+    words = query.get("text", "").casefold().split()
+    return [number for number, run in store.bodies(numbers) if mentions(run, words)] if words else numbers
+
+
+def mentions(run: Mapping[str, Any], words: Sequence[str]) -> bool:
     pairs = (f"{name}={value}" for name, value in run["tags"].items())
     texts = "\n".join((run["runId"], str(run["displayName"]), run["experimentName"], *pairs)).casefold()
-    return all(word in texts for word in query.get("text", "").casefold().split())
+    return all(word in texts for word in words)
 
 
 def in_short(run: dict[str, Any]) -> dict[str, Any]:
@@ -192,7 +208,7 @@ def one_run(service: Service, request: Request) -> Response:
             "parent": in_short(parent) if parent else None,
             "files": files,
             "logs": [item["path"] for item in files if item["path"].startswith(LOG_FOLDERS)],
-            "children": [in_short(item) for item in service.store.all("run") if item["parentRunId"] == run["runId"]],
+            "children": [in_short(item) for item in service.store.having("run", "parentrunid", run["runId"])],
         }
     )
 
@@ -214,20 +230,34 @@ def curves_of(service: Service, request: Request) -> Response:
     return data({"metrics": {name: drawing(service, run, name) for name in names}})
 
 
-DRAWINGS: dict[tuple[str, str, str, int], dict[str, Any]] = {}
+@dataclass(slots=True)
+class Drawn:
+    """A metric as far as it has been read: a page asks every other second, and rows never change."""
+
+    series: curves.Series
+    seen: int = 0
+    drawing: dict[str, Any] | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+DRAWINGS: dict[tuple[str, str, str], Drawn] = {}
+DRAWINGS_LOCK = threading.Lock()
 
 
 def drawing(service: Service, run: dict[str, Any], name: str) -> dict[str, Any]:
-    """Made anew when there are more rows: a page asks every other second, and rows never change."""
-    owner = f"{run['runId']}/{name}"
-    key = (service.workspace()["id"], run["runUuid"], name, service.store.count("row", owner))
-    found = DRAWINGS.get(key)
-    if found is None:
-        made = sorted(service.store.all("row", owner), key=metrics.moment)
-        for old in list(DRAWINGS)[: -KEPT_DRAWINGS + 1]:
-            DRAWINGS.pop(old, None)
-        found = DRAWINGS[key] = curves.drawing(made, run["dataContainerId"])
-    return found
+    key = (service.workspace()["id"], run["runUuid"], name)
+    with DRAWINGS_LOCK:
+        known = DRAWINGS.pop(key) if key in DRAWINGS else Drawn(curves.Series(run["dataContainerId"]))
+        DRAWINGS[key] = known  # the last of those that are kept
+        for old in list(DRAWINGS)[:-KEPT_DRAWINGS]:
+            del DRAWINGS[old]
+    with known.lock:
+        for number, row in service.store.following("row", f"{run['runId']}/{name}", known.seen):
+            known.series.add([row])
+            known.seen, known.drawing = number, None
+        if known.drawing is None:
+            known.drawing = known.series.drawn()
+        return known.drawing
 
 
 @guarded

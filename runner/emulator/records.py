@@ -62,8 +62,7 @@ def require_experiment(service: Service, parameters: Mapping[str, str]) -> Docum
     if "experiment" in parameters:
         found = experiment(service, parameters["experiment"])
     else:
-        wanted = parameters["experiment_id"]
-        found = next((item for item in service.store.all("experiment") if item["experimentId"] == wanted), None)
+        found = next(iter(service.store.having("experiment", "experimentid", parameters["experiment_id"])), None)
     if found is None:
         asked = parameters.get("experiment") or parameters.get("experiment_id")
         raise not_found(f"experiment '{asked}' does not exist", "ExperimentNotFound")

@@ -14,9 +14,9 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from runner.emulator import artifacts, metrics, preemption, records
 from runner.emulator.checking import only_known, rows, section, shortened
@@ -48,7 +48,7 @@ class Script:
     metrics: tuple[Mapping[str, float], ...] = ()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Part:
     """A run that plays. `turn` counts what has made earlier plans for it void."""
 
@@ -59,26 +59,44 @@ class Part:
     turn: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    do: Callable[[], None]
+    holds: Callable[[], bool]
+
+
 @dataclass(slots=True)
 class Clock:
-    """What is to happen when, in the order in which it was planned."""
+    """What is to happen when, in the order in which it was planned. What does not hold any more moves no clock."""
 
     seconds: float = 0.0
-    plans: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    plans: list[tuple[float, int, Plan]] = field(default_factory=list)
     made: int = 0
 
-    def plan(self, after: float, do: Callable[[], None]) -> None:
+    def plan(self, at: float, plan: Plan) -> None:
         self.made += 1
-        heapq.heappush(self.plans, (self.seconds + after, self.made, do))
+        heapq.heappush(self.plans, (at, self.made, plan))
 
     def step(self, until: float) -> bool:
         """Do the next thing that is due by then; False if there is none, and it is then."""
+        while self.plans and not self.plans[0][2].holds():
+            heapq.heappop(self.plans)
         if self.plans and self.plans[0][0] <= until:
-            self.seconds, _, do = heapq.heappop(self.plans)
-            do()
+            self.seconds, _, plan = heapq.heappop(self.plans)
+            plan.do()
             return True
         self.seconds = max(self.seconds, until) if math.isfinite(until) else self.seconds
         return False
+
+    def forget(self, most: int) -> None:
+        """Of more plans than these only those are kept that hold: others may lie years ahead."""
+        if len(self.plans) > most:
+            self.plans = [item for item in self.plans if item[2].holds()]
+            heapq.heapify(self.plans)
+
+
+Item = TypeVar("Item")
+Step = tuple[float, Callable[[Part], None]]
 
 
 class ScriptedEngine:
@@ -116,6 +134,10 @@ class ScriptedEngine:
                 return run_id, number
             number -= count
         return None
+
+    def evicted(self, run_id: str) -> frozenset[int]:
+        """None ever: `preempt` takes no time."""
+        return frozenset()
 
     def preempt(self, run_id: str, nodes: frozenset[int], grace: float) -> bool:
         """All nodes of the run, at once: there is nothing that a grace could be given to."""
@@ -158,8 +180,8 @@ class ScriptedEngine:
 
     def resume(self) -> None:
         """After a start: what had not ended begins anew."""
-        for run in self.service.store.all("run"):
-            if run["runType"] == records.SCRIPT_RUN and run["status"] not in records.FINAL:
+        for run in self.service.store.having("run", "runtype", records.SCRIPT_RUN):
+            if run["status"] not in records.FINAL:
                 self.submit(run["runId"])
 
     def set_pace(self, speed: float) -> None:
@@ -218,13 +240,11 @@ class ScriptedEngine:
             return self.default
 
     def later(self, part: Part, after: float, do: Callable[[Part], None]) -> None:
+        self.at(part, self.clock.seconds + after, do)
+
+    def at(self, part: Part, seconds: float, do: Callable[[Part], None]) -> None:
         turn = part.turn
-
-        def if_still_so() -> None:
-            if part.turn == turn and part.id in self.jobs:
-                do(part)
-
-        self.clock.plan(after, if_still_so)
+        self.clock.plan(seconds, Plan(lambda: do(part), lambda: part.turn == turn and self.jobs.get(part.id) is part))
 
     def queue(self, part: Part) -> None:
         records.set_status(self.service, part.id, "Queued")
@@ -244,13 +264,20 @@ class ScriptedEngine:
 
     def begin(self, part: Part) -> None:
         records.set_status(self.service, part.id, "Running")
-        script = part.script
-        steps: list[Callable[[Part], None]] = [writing(self.service, line) for line in script.lines]
-        for number, line in enumerate(steps, 1):
-            self.later(part, script.running * number / (len(steps) + 1), line)
-        for number, row in enumerate(script.metrics, 1):
-            self.later(part, script.running * number / (len(script.metrics) + 1), logging(self.service, number, row))
-        self.later(part, script.running, self.finalize)
+        self.go_on(part, self.clock.seconds, course(self.service, part.script))
+
+    def go_on(self, part: Part, began: float, steps: Iterator[Step]) -> None:
+        """Only one step is planned at a time: a script may have a million, and a thousand runs may have it."""
+        after, do = next(steps, (part.script.running, None))
+
+        def take(part: Part) -> None:
+            if do is None:
+                self.finalize(part)
+            else:
+                do(part)
+                self.go_on(part, began, steps)
+
+        self.at(part, began + after, take)
 
     def finalize(self, part: Part) -> None:
         records.set_status(self.service, part.id, "Finalizing")
@@ -267,6 +294,7 @@ class ScriptedEngine:
             return
         records.set_status(self.service, run_id, status, error=error)
         self.give_back(part)
+        self.clock.forget(2 * len(self.jobs) + STEPS_AT_ONCE)
 
     def give_back(self, part: Part) -> None:
         self.taken.setdefault(part.cluster, {}).pop(part.id, None)
@@ -274,6 +302,18 @@ class ScriptedEngine:
         if part in waiting:
             waiting.remove(part)
         self.give(part.cluster)
+
+
+def course(service: Service, script: Script) -> Iterator[Step]:
+    """What a run says and logs, and when after its beginning."""
+    lines = ((writing(service, line), at) for line, at in spread(script.lines, script.running))
+    logged = spread(list(enumerate(script.metrics, 1)), script.running)
+    numbers = ((logging(service, number, row), at) for (number, row), at in logged)
+    return ((at, do) for do, at in heapq.merge(lines, numbers, key=lambda step: step[1]))
+
+
+def spread(items: Sequence[Item], seconds: float) -> Iterator[tuple[Item, float]]:
+    return ((item, seconds * number / (len(items) + 1)) for number, item in enumerate(items, 1))
 
 
 def writing(service: Service, line: str) -> Callable[[Part], None]:
@@ -302,7 +342,7 @@ def script_from(value: Any) -> Script:
     asked = only_known(value, FIELDS, "the script")
     seconds = {name: duration(asked[name], name) for name in PHASES if name in asked}
     final = asked.get("final", "Completed")
-    if final not in records.FINAL:
+    if not isinstance(final, str) or final not in records.FINAL:
         raise bad_request(f"final is '{shortened(final)}'; one of {', '.join(sorted(records.FINAL))}")
     lines = tuple(str(line) for line in rows(asked.get("lines"), "lines"))
     logged = tuple(numbers(row) for row in rows(asked.get("metrics"), "metrics"))

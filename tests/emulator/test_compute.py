@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
 
-from tests.emulator.conftest import WS, Client
+from runner.emulator.execution import Job, LocalEngine
+from runner.emulator.layouts import Layout
+from runner.emulator.scripted import ScriptedEngine
+from tests.emulator.conftest import WS, Client, configuration
 
 SUBSCRIPTION = WS.partition("/resourceGroups")[0]
 LOCATION = f"{SUBSCRIPTION}/providers/Microsoft.MachineLearningServices/locations/eastus"
@@ -93,6 +97,50 @@ def test_nodes_in_use_are_shown_and_keep_a_cluster_alive(client: Client) -> None
     client.engine.busy.clear()
     client.ask("DELETE", f"{WS}/computes/gpu", expect=202)
     client.refused("GET", f"{WS}/computes/gpu", expect=404)
+
+
+def test_nodes_say_which_run_they_have(client: Client) -> None:
+    client.cluster("GPU", 5, scaleSettings={"minNodeCount": 4, "maxNodeCount": 5})
+    engine = ScriptedEngine(client.service, speed=0)
+    client.service.engine = engine
+    client.snapshot({"train.py": b""})
+    client.submit("two", configuration(communicator="IntelMpi", nodeCount=2, target="GPU"))
+    client.submit("one", configuration(target="GPU"))
+    engine.advance(20)
+    nodes = client.ask("POST", f"{WS}/computes/gpu/listNodes")["nodes"]
+    assert [(node["nodeId"], node["nodeState"], node["runId"]) for node in nodes] == [
+        *(("GPU-0", "running", "two"), ("GPU-1", "running", "two"), ("GPU-2", "running", "one")),
+        ("GPU-3", "idle", None),
+    ]
+    engine.stop()
+    assert counts(client) == {"idle": 4}
+    engine.close()
+
+
+def test_nodes_that_a_run_is_driven_off_are_preempted(client: Client) -> None:
+    client.cluster("gpu", 4, scaleSettings={"minNodeCount": 3, "maxNodeCount": 4})
+    engine = LocalEngine(client.service)
+    client.service.engine = engine
+    job = Job("r1", client.service.store.folder, Layout("none", 2, 1), {"target": "gpu"})
+    engine.nodes.enter("gpu", "r1")
+    assert engine.nodes.take("gpu", "r1", 2, lambda: 4, job.stop)
+    engine.jobs["r1"] = (job, threading.Thread())
+    assert counts(client) == {"running": 2, "idle": 1}
+    assert engine.preempt("r1", frozenset({1}), 1.0)
+    assert counts(client) == {"running": 1, "preempted": 1, "idle": 1}
+    nodes = client.ask("POST", f"{WS}/computes/gpu/listNodes")["nodes"]
+    assert [(node["nodeState"], node["runId"]) for node in nodes] == [
+        *(("running", "r1"), ("preempted", "r1")),
+        ("idle", None),
+    ]
+
+
+def counts(client: Client) -> dict[str, int]:
+    """Those of the cluster's node counts that are not zero."""
+    details = client.ask("GET", f"{WS}/computes/gpu")["properties"]["properties"]
+    found = details["nodeStateCounts"]
+    assert sum(found.values()) == details["currentNodeCount"]
+    return {state.removesuffix("NodeCount"): many for state, many in found.items() if many}
 
 
 def test_passwords_are_not_kept(client: Client) -> None:

@@ -328,10 +328,28 @@ def test_of_many_rows_peaks_ends_and_gaps_are_kept() -> None:
     assert line == sorted(line, key=lambda point: point[0])
 
 
-def test_a_page_asked_for_again_draws_nothing_again(furnished: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_page_asked_for_again_reads_and_draws_what_came_since(
+    furnished: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log(furnished, "kept", ROWS)
-    monkeypatch.setattr(curves, "drawing", None)
+    add, added, known = curves.Series.add, [], len(page.DRAWINGS)
+
+    def noting(series: curves.Series, rows: list[dict[str, Any]]) -> None:
+        added.extend(row["data"] for row in rows)
+        add(series, rows)
+
+    monkeypatch.setattr(curves.Series, "add", noting)
+    log(furnished, "kept", [*ROWS, {"data": {"v": 7.5}}])
+    assert (added, len(page.DRAWINGS)) == ([{"v": 7.5}], known)
+    monkeypatch.setattr(curves.Series, "drawn", None)
     assert "kept" in read(furnished, "/data/runs/r1/metrics")["metrics"]
+
+
+def test_only_so_many_drawings_are_kept(furnished: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "KEPT_DRAWINGS", 2)
+    for name in ("one", "two", "three", "two"):
+        found = log(furnished, name, ROWS)
+        assert (found["rows"], len(page.DRAWINGS)) == (len(ROWS), 2)
 
 
 def test_a_start_says_where_the_page_is(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,17 @@ def test_the_same_over_a_query(filled: Client) -> None:
     assert names == [f"job{number}" for number in reversed(range(5))] + ["submitted"]
 
 
+def test_runs_of_a_compute_are_those_that_name_it_in_any_case(client: Client) -> None:
+    client.ask("POST", EXPERIMENT)
+    client.ask("PATCH", f"{EXPERIMENT}/runs/nowhere", {})
+    client.ask("PATCH", f"{EXPERIMENT}/runs/there", {"target": "Gpu"})
+    found = {name: client.ask("GET", f"{HISTORY}/computes/{name}/runs")["value"] for name in ("gpu", "GPU", "none")}
+    assert {name: [run["runId"] for run in runs] for name, runs in found.items()} == {
+        **{"gpu": ["there"], "GPU": ["there"]},
+        "none": [],
+    }
+
+
 @CHECKED
 @given(st.sets(st.text(st.sampled_from("ab/."), min_size=1, max_size=6)), st.text(st.sampled_from("ab/"), max_size=3))
 def test_artifacts_below_a_prefix(filled: Client, paths: set[str], prefix: str) -> None:

@@ -177,6 +177,31 @@ def test_many_runs(stage: Stage) -> None:
     assert min(run["startTimeUtc"] for run in found) > started
 
 
+def test_of_a_long_script_one_step_is_planned_at_a_time(stage: Stage) -> None:
+    lines, metrics = [f"line {number}" for number in range(50)], [{"loss": float(number)} for number in range(50)]
+    for number in range(4):
+        stage.submit(f"r{number}", {**SCRIPT, "lines": lines, "metrics": metrics, "running": 51})
+    stage.advance(3 + 25.5)
+    assert len(stage.engine.clock.plans) == 4
+    log = stage.client.service.store.run_folder("r1") / "logs" / LOG
+    assert log.read_text().splitlines() == lines[:25]
+    assert stage.client.service.store.count("row", "r1/loss") == 25
+    stage.advance()
+    assert (log.read_text().splitlines(), stage.status("r1")) == (lines, "Completed")
+
+
+def test_what_was_planned_for_a_canceled_run_is_forgotten_and_moves_no_clock(stage: Stage) -> None:
+    stage.submit("ahead", {**SCRIPT, "preparing": 1e6})
+    for number in range(200):
+        stage.submit(f"r{number}", {**SCRIPT, "preparing": 1e9})
+    assert stage.advance(1)["going"] == 201
+    for number in range(200):
+        stage.engine.cancel(f"r{number}")
+    assert stage.advance(1)["going"] == 1
+    assert len(stage.engine.clock.plans) < 60
+    assert stage.advance()["clock"] == 1e6 + 13
+
+
 @pytest.mark.parametrize(
     ("script", "words"),
     [
