@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.emulator.blobs import file_of
 from runner.emulator.checking import needed, only_known, section, shortened
-from runner.emulator.messages import Request, Route, bad_request, not_found, page
+from runner.emulator.messages import Request, Route, ServiceError, bad_request, not_found, page
 from runner.emulator.service import ACCOUNT, Service
 
 DATASTORES = "/datastore/v1.0{ws}"
@@ -20,6 +20,18 @@ NAME = re.compile(r"[a-z0-9_]{1,255}")
 # As Azure names containers; what the workspace keeps for itself is nobody's datastore.
 CONTAINER = re.compile(r"(?!.*--)[a-z0-9][a-z0-9-]{1,54}[a-z0-9]")
 RESERVED = ("artifacts", "snapshots")
+KIND = "AzureBlob"
+# azureml/data/constants.py: Azure has them, and they are reached in ways of their own.
+OTHER_KINDS = (
+    "AzureFile",
+    "AzureDataLake",
+    "AzureDataLakeGen2",
+    "AzureSqlDatabase",
+    "AzurePostgreSql",
+    "AzureMySql",
+    "DBFS",
+    "Hdfs",
+)
 FIELDS = ("name", "dataStoreType", "hasBeenValidated", "tags", "azureStorageSection")
 STORAGE = (
     "accountName",
@@ -58,7 +70,7 @@ def described(service: Service, name: str) -> dict[str, Any]:
     }
     return {
         "name": name,
-        "dataStoreType": "AzureBlob",
+        "dataStoreType": KIND,
         "hasBeenValidated": True,
         "isDefault": name == default_name(service),
         "tags": {},
@@ -120,15 +132,18 @@ def change(service: Service, request: Request) -> None:
 
 
 def asked(request: Request) -> tuple[str, str]:
-    """Name and container. Raises ServiceError (400) for a store that is not the emulator's."""
+    """Name and container. Raises ServiceError (400) for a store that is not the emulator's, 501 for other kinds."""
     body = only_known(request.object(), FIELDS, "the datastore")
     name, kind = needed(body.get("name"), "name").lower(), body.get("dataStoreType")
     if not NAME.fullmatch(name):
         raise bad_request(
             f"datastore name '{shortened(name)}' is invalid; lower-case letters, digits and '_', at most 255"
         )
-    if kind != "AzureBlob":
-        raise bad_request(f"a datastore of type '{shortened(kind)}' is not supported; the emulator has AzureBlob only")
+    if kind in OTHER_KINDS:
+        what = f"{request.method} {request.path} for a datastore of type '{kind}'"
+        raise ServiceError(501, "NotImplemented", f"the emulator does not answer {what}; it has {KIND} only")
+    if kind != KIND:
+        raise bad_request(f"a datastore of type '{shortened(kind)}' is unknown; the emulator has {KIND} only")
     storage = only_known(
         section(body.get("azureStorageSection"), "azureStorageSection"), STORAGE, "azureStorageSection"
     )

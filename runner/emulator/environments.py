@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from runner.emulator import compute as clusters
 from runner.emulator import packages
 from runner.emulator.checking import only_known, rows, section, shortened
-from runner.emulator.messages import Request, Route, bad_request, not_found, page
+from runner.emulator.messages import Request, Response, Route, bad_request, not_found, page
 from runner.emulator.service import Service
 
 ENVIRONMENTS = "/environment/v1.0{ws}/environments"
@@ -177,6 +178,16 @@ def image(service: Service, request: Request) -> dict[str, Any]:
     }
 
 
+def build(service: Service, request: Request) -> Response:
+    """Nothing is built, which is done at once."""
+    get(service, request)
+    only_known(request.object(), (), "the body")
+    if compute := request.parameters.get("compute"):
+        clusters.require(service, compute)
+    return Response({"location": f"{service.origin}/operations/done"}, 202)
+
+
+BUILD = "/environment/v2.0{ws}/environments/{environment}/versions/{version}"
 ROUTES = (
     Route("PUT", ENVIRONMENTS + "/{environment}", register, "`Environment.register`"),
     Route("PUT", ENVIRONMENTS + "/{environment}/versions/{version}", register, "`Environment.register`"),
@@ -186,4 +197,6 @@ ROUTES = (
     Route("PUT", ENVIRONMENTS + "/{environment}/versions/{version}/metadata", set_labels, "labels of an environment"),
     Route("GET", ENVIRONMENTS, list_all, "`Environment.list`"),
     Route("GET", ENVIRONMENTS + "/{environment}/versions/{version}/image", image, "`Environment.get_image_details`"),
+    Route("POST", BUILD + "/image", build, "`Environment.build`"),
+    Route("POST", BUILD + "/imageoncompute/{compute}", build, "`Environment.build(image_build_compute=)`"),
 )

@@ -1,7 +1,6 @@
 """MLflow's tracking API over the run history: a run of MLflow is a run of the workspace, its metrics are the run's.
 
-The paths and bodies are those of MLflow 3's REST API as `azureml-mlflow` 1.62 sends them. Model registry, logged models
-and traces are not here.
+The paths and bodies are those of MLflow 3's REST API as `azureml-mlflow` 1.62 sends them; models are in mlflow_models.
 """
 
 from __future__ import annotations
@@ -115,15 +114,9 @@ def search_runs(service: Service, request: Request) -> dict[str, Any]:
     fields = ("experiment_ids", "filter", "run_view_type", "max_results", "order_by", "page_token")
     body = only_known(request.object(), fields, "the body")
     wanted = rows(body.get("experiment_ids"), "experiment_ids")
-    runs = [shown(service, run) for run in reversed(service.store.all("run")) if run["experimentId"] in wanted]
-    return {"runs": chosen(runs, body)}
-
-
-def search_logged_models(service: Service, request: Request) -> dict[str, Any]:
-    """None: nothing here makes one. MLflow 3 asks before it lists or downloads any artifact."""
-    fields = ("experiment_ids", "filter", "datasets", "max_results", "order_by", "page_token")
-    only_known(request.object(), fields, "the body")
-    return {"models": []}
+    found = [run for known in wanted for run in service.store.having("run", "experimentid", str(known))]
+    found.sort(key=lambda run: str(run["createdUtc"]))
+    return {"runs": chosen([shown(service, run) for run in reversed(found)], body)}
 
 
 def log_metric(service: Service, request: Request) -> dict[str, Any]:
@@ -159,9 +152,16 @@ def log_batch(service: Service, request: Request) -> dict[str, Any]:
 
 
 def log_batch_async(service: Service, request: Request) -> dict[str, Any]:
-    """Written before the answer: there is nothing to ask about afterwards, which an empty id says."""
+    """Written before the answer. Where no metric was sent there is nothing to ask about, which an empty id says."""
     log_batch(service, request)
-    return {"batch_tracking_id": ""}
+    return {"batch_tracking_id": str(uuid.uuid4()) if request.object().get("metrics") else ""}
+
+
+def data_status(service: Service, request: Request) -> dict[str, Any]:
+    asked = only_known(request.query, (*ASKED, "batch_tracking_id"), "the query")
+    asked_run(service, asked)
+    needed(asked.get("batch_tracking_id"), "batch_tracking_id")
+    return {"is_complete": True}
 
 
 def logged(service: Service, body: Mapping[str, Any], **items: list[Any]) -> dict[str, Any]:
@@ -241,7 +241,8 @@ def shown(service: Service, run: Mapping[str, Any]) -> dict[str, Any]:
     series = [values(service, run_id, metric["name"]) for metric in service.store.all("metric", run_id)]
     latest = [max(points, key=lambda point: (point["step"], point["timestamp"])) for points in series if points]
     data = {"metrics": latest, "params": service.store.all("parameter", run_id), "tags": as_pairs(run["tags"])}
-    return {"info": information(service, run), "data": data, "inputs": {}}
+    outputs = {"model_outputs": service.store.all("model output", run_id)}
+    return {"info": information(service, run), "data": data, "inputs": {}, "outputs": outputs}
 
 
 def information(service: Service, run: Mapping[str, Any]) -> dict[str, Any]:
@@ -302,7 +303,6 @@ ROUTES = (
         ("GET", "runs/get", get_run, "`mlflow.get_run`, `.active_run` in a job"),
         ("POST", "runs/update", update_run, "`mlflow.end_run`"),
         ("POST", "runs/search", search_runs, "`mlflow.search_runs`"),
-        ("POST", "logged-models/search", search_logged_models, "`MlflowClient.list_artifacts`"),
         ("POST", "runs/log-metric", log_metric, "`mlflow.log_metric`"),
         ("POST", "runs/log-parameter", log_parameter, "`mlflow.log_param`"),
         ("POST", "runs/set-tag", set_tag, "`mlflow.set_tag`"),
@@ -310,5 +310,9 @@ ROUTES = (
         ("POST", "runs/log-batch", log_batch, "`mlflow.log_metrics`, `.log_params`, `.set_tags`"),
         ("GET", "metrics/get-history", history, "`MlflowClient.get_metric_history`"),
     ),
-    *routes(PREVIEW, ("POST", "runs/log-batch-async", log_batch_async, "`mlflow.log_metric(synchronous=False)`")),
+    *routes(
+        PREVIEW,
+        ("POST", "runs/log-batch-async", log_batch_async, "`mlflow.log_metric(synchronous=False)`"),
+        ("GET", "runs/get-run-data-status", data_status, "`mlflow.log_metric(synchronous=False)`"),
+    ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from runner.emulator import artifacts
@@ -54,13 +55,24 @@ MODEL_FIELDS = (
     "stage",
 )
 TEXTS = ("framework", "frameworkVersion", "url", "mimeType", "description", "runId", "runid", "experimentName", "type")
-# What a patch changes: a text as a whole (True), or pairs by their name.
-CHANGEABLE = {"description": True, "kvTags": False, "properties": False}
+# What a patch changes, and what must be there then.
+CHANGEABLE: Mapping[str, Callable[[Any, str], Any]] = {
+    "description": text,
+    "kvTags": text_pairs,
+    "properties": text_pairs,
+    "datasets": rows,
+    "sampleInputData": text,
+    "sampleOutputData": text,
+    "resourceRequirements": section,
+}
 
 
 def create_asset(service: Service, request: Request) -> dict[str, Any]:
+    return kept_asset(service, texts_of(only_known(request.object(), ASSET_FIELDS, "the asset")))
+
+
+def kept_asset(service: Service, body: dict[str, Any]) -> dict[str, Any]:
     """An asset names artifacts that must be there."""
-    body = texts_of(only_known(request.object(), ASSET_FIELDS, "the asset"))
     for item in rows(body.get("artifacts"), "artifacts"):
         named = section(item, "an artifact")
         name = str(named.get("prefix") or named.get("id") or "")
@@ -97,16 +109,16 @@ def list_assets(service: Service, request: Request) -> dict[str, Any]:
 
 
 def create(service: Service, request: Request) -> dict[str, Any]:
+    return kept(service, texts_of(only_known(request.object(), MODEL_FIELDS, "the model")))
+
+
+def kept(service: Service, body: dict[str, Any]) -> dict[str, Any]:
     """The next version of a name."""
-    body = texts_of(only_known(request.object(), MODEL_FIELDS, "the model"))
-    name = body.get("name")
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise bad_request(f"model name '{name}' is invalid; letters, digits, '-', '.' and '_', at most 255")
+    name = checked_name(body.get("name"))
     asset = (body.get("url") or "").removeprefix("aml://asset/")
     require(service, "asset", asset)
     with service.store.transaction():
-        known = [model for model in service.store.all("model") if model["name"] == name]
-        version = 1 + max((model["version"] for model in known), default=0)
+        version = 1 + max((model["version"] for model in versions(service, name)), default=0)
         document = {
             **dict.fromkeys(MODEL_FIELDS),
             **body,
@@ -120,6 +132,16 @@ def create(service: Service, request: Request) -> dict[str, Any]:
             "derivedModelIds": [],
         }
         return service.store.put("model", "", document["id"], document)
+
+
+def checked_name(name: Any) -> str:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise bad_request(f"model name '{name}' is invalid; letters, digits, '-', '.' and '_', at most 255")
+    return name
+
+
+def versions(service: Service, name: str) -> list[dict[str, Any]]:
+    return [model for model in service.store.all("model") if model["name"] == name]
 
 
 def get(service: Service, request: Request) -> dict[str, Any]:
@@ -161,12 +183,14 @@ def change(service: Service, request: Request) -> dict[str, Any]:
 
 
 def patch(model: dict[str, Any], step: dict[str, Any]) -> None:
+    """One step: a field as a whole, or one name of a field of pairs."""
     field, _, key = str(step.get("path", "")).strip("/").partition("/")
-    whole = CHANGEABLE.get(field)
-    if whole is None or step.get("op") not in ("add", "replace", "remove") or bool(key) is whole:
+    check = CHANGEABLE.get(field)
+    if check is None or step.get("op") not in ("add", "replace", "remove") or (key and check is not text_pairs):
         raise bad_request(f"cannot apply '{step}' to a model; it changes {', '.join(CHANGEABLE)}")
-    if whole:
-        model[field] = None if step["op"] == "remove" else text(step.get("value"), field)
+    value = None if step["op"] == "remove" else step.get("value")
+    if not key:
+        model[field] = check(value, field)
     elif step["op"] == "remove":
         model[field].pop(key, None)
     else:

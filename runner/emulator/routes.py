@@ -23,8 +23,10 @@ from runner.emulator import (
     metrics,
     mlflow,
     mlflow_artifacts,
+    mlflow_models,
     models,
     page,
+    quotas,
     runs,
     snapshots,
     submission,
@@ -40,7 +42,7 @@ WORKSPACE = (
 )
 AREAS: Sequence[tuple[str, Sequence[Route]]] = (
     ("Sign-in, workspace, discovery", workspaces.ROUTES),
-    ("Compute", compute.ROUTES),
+    ("Compute", (*compute.ROUTES, *quotas.ROUTES)),
     ("Environments", environments.ROUTES),
     ("Datastores", datastores.ROUTES),
     ("Datasets", datasets.ROUTES),
@@ -51,7 +53,7 @@ AREAS: Sequence[tuple[str, Sequence[Route]]] = (
     ("What a run reports", events.ROUTES),
     ("Metrics", metrics.ROUTES),
     ("Artifacts and logs", artifacts.ROUTES),
-    ("MLflow", (*mlflow.ROUTES, *mlflow_artifacts.ROUTES)),
+    ("MLflow", (*mlflow.ROUTES, *mlflow_models.ROUTES, *mlflow_artifacts.ROUTES)),
     ("Models", models.ROUTES),
     ("Key vault", vault.ROUTES),
     ("Control plane", control.ROUTES),

@@ -14,6 +14,18 @@ from runner.emulator.service import TENANT, Service
 
 IN_EXPERIMENT = tuple(base + "/runs/{run}" for base in (BY_NAME, BY_ID))
 ANYWHERE = HISTORY + "/runs/{run}"
+# _restclient/models/run_counts_dto.py
+COUNTED = (
+    "NotStarted",
+    "Queued",
+    "Preparing",
+    "Provisioning",
+    "Starting",
+    "Running",
+    "Completed",
+    "Failed",
+    "Canceled",
+)
 LOG_FOLDERS = ("user_logs/", "system_logs/", "azureml-logs/", "logs/")
 
 
@@ -102,7 +114,7 @@ def details(service: Service, request: Request) -> dict[str, Any]:
 
 def children(service: Service, request: Request) -> dict[str, Any]:
     parent = found(service, request)["runId"]
-    return page([records.shown(run) for run in service.store.all("run") if run["parentRunId"] == parent])
+    return page([records.shown(run) for run in service.store.having("run", "parentrunid", parent)])
 
 
 def token(service: Service, request: Request) -> dict[str, Any]:
@@ -120,6 +132,13 @@ def run_token(service: Service, run_id: str) -> str:
 def run_data(service: Service, request: Request) -> dict[str, Any]:
     body = only_known(request.object(), ("runId", "selectRunMetadata", "selectRunDefinition"), "the body")
     return {"runMetadata": records.shown(records.require_run(service, needed(body.get("runId"), "runId")))}
+
+
+def counts(service: Service, request: Request) -> dict[str, int]:
+    """How many runs of an experiment are in each state that the SDK has a field for."""
+    known = records.require_experiment(service, request.parameters)["experimentId"]
+    states = [run["status"] for run in service.store.having("run", "experimentid", known)]
+    return {f"{state[0].lower()}{state[1:]}": states.count(state) for state in COUNTED}
 
 
 def cancel(service: Service, request: Request) -> dict[str, Any]:
@@ -151,6 +170,7 @@ ROUTES = (
     Route("GET", IN_EXPERIMENT[1] + "/children", children, "`run.get_children` in a job"),
     Route("GET", IN_EXPERIMENT[0] + "/token", token, "a job whose token ends"),
     Route("GET", IN_EXPERIMENT[1] + "/token", token, "a job whose token ends"),
+    Route("GET", BY_NAME + "/runcounts", counts, "the SDK's run client"),
     Route("POST", HISTORY + "/rundata", run_data, "SDK v2 `jobs.download`"),
     Route("POST", "/execution/v1.0{ws}/experiments/{experiment}/runId/{run}/cancel", cancel, "`run.cancel`"),
 )

@@ -6,11 +6,12 @@ Sources: azureml-core 1.61, `data/data_reference.py` and `core/runconfig.py` (`D
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from runner.errors import Place, Problem
 from runner.spec import Plan
+from runner.targets.azureml_workspace import Service, quiet, service_errors
 
 CONFIG = Place("configs/config.yaml", 1, 1)
 PREFIX = "input:"
@@ -51,6 +52,46 @@ def check(plan: Plan) -> Iterator[Problem]:
         if not value.get("dataset") and not value.get("datastore"):
             what = f"'{path}' is no path in a datastore, and does not travel to Azure"
             yield Problem(CONFIG, f"inputs.{name}", what, "upload it, and set 'datastore' with the path there")
+
+
+def sources(service: Service, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where each input comes from, and whether the workspace has that. One request for each kind of source."""
+    kinds = {name: next((kind for kind in LISTED if value.get(kind)), "") for name, value in inputs.items()}
+    known = {kind: LISTED[kind](service) for kind in LISTED if kind in kinds.values()}
+    rows = [(name, kind, str(inputs[name][kind]), inputs[name].get("version")) for name, kind in kinds.items() if kind]
+    return [
+        {
+            "name": name,
+            "kind": kind,
+            "source": source,
+            "version": None if version is None else str(version),
+            "found": is_there(known[kind], source, version),
+            "there": [
+                f"'{other}'" + (f" (newest {newest})" if newest else "") for other, newest in known[kind].items()
+            ],
+        }
+        for name, kind, source, version in rows
+    ]
+
+
+def datasets(service: Service) -> dict[str, int]:
+    """The registered ones, and the newest version of each; versions are numbered from 1."""
+    with service_errors("cannot list the datasets"), quiet():
+        return {item.name: int(item.version or 0) for item in service.workspace.datasets.registrations}
+
+
+def datastores(service: Service) -> dict[str, int]:
+    with service_errors("cannot list the datastores"), quiet():
+        return dict.fromkeys(service.workspace.datastores, 0)
+
+
+LISTED: Mapping[str, Callable[[Service], dict[str, int]]] = {"dataset": datasets, "datastore": datastores}
+
+
+def is_there(known: Mapping[str, int], source: str, version: Any) -> bool:
+    if source not in known or version in (None, "latest"):
+        return source in known
+    return str(version).isdecimal() and 0 < int(version) <= known[source]
 
 
 def add(run_config: Any, plan: Plan) -> None:

@@ -11,6 +11,7 @@ from runner import history
 from runner.answers import Answer, Standing, not_asked, refused
 from runner.errors import TargetError
 from runner.spec import Plan, digest
+from runner.targets import azureml_inputs
 from runner.targets.azureml_compute import differences, find, idle_seconds, is_cluster, missing
 from runner.targets.azureml_environment import AbsentError, is_curated, looked_up, refusals, wanted_of
 from runner.targets.azureml_workspace import Service, connect, quiet, service_errors
@@ -37,7 +38,7 @@ class Question:
     @property
     def key(self) -> str:
         """Equal where the answers are."""
-        parts = [self.config.get(name) for name in ("workspace", "compute", "env")]
+        parts = [self.config.get(name) for name in ("workspace", "compute", "env", "inputs")]
         root = (self.config.get("code") or {}).get("root")
         return digest([str(self.project), *parts, root, self.nodes, str(self.staged)])
 
@@ -57,9 +58,10 @@ def answers(plans: Sequence[Plan]) -> list[list[Answer]]:
 def ask(question: Question) -> list[Answer]:
     """The workspace first: where it does not answer, the others are not asked."""
     reached, service = reach(question)
+    abouts = [*QUESTIONS, *(about for about in SOMETIMES if question.config.get(about))]
     if service is None:
-        return [reached, *(not_asked(about, "the workspace cannot be asked") for about in QUESTIONS)]
-    return [reached, *(answered(about, service, question) for about in QUESTIONS)]
+        return [reached, *(not_asked(about, "the workspace cannot be asked") for about in abouts)]
+    return [reached, *(answered(about, service, question) for about in abouts)]
 
 
 def reach(question: Question) -> tuple[Answer, Service | None]:
@@ -77,7 +79,7 @@ def reach(question: Question) -> tuple[Answer, Service | None]:
 def answered(about: str, service: Service, question: Question) -> Answer:
     """One question; a refusal is its answer, so the others are still asked."""
     try:
-        return QUESTIONS[about](service, question)
+        return {**QUESTIONS, **SOMETIMES}[about](service, question)
     except AbsentError as error:
         return refused(about, error, Standing.MISSING)
     except TargetError as error:
@@ -272,8 +274,27 @@ def environment(service: Service, question: Question) -> Answer:
     return Answer("environment", Standing.OK, f"{name} is registered, {done}", facts={**facts, "built": built})
 
 
+def inputs(service: Service, question: Question) -> Answer:
+    """Whether the datastores and datasets are there; what is at a path of one is seen when the run starts."""
+    rows = azureml_inputs.sources(service, question.config["inputs"])
+    facts = {"inputs": [{key: row[key] for key in ("name", "kind", "source", "version", "found")} for row in rows]}
+    lacking = [row for row in rows if not row["found"]]
+    if lacking:
+        text = f"no {', no '.join(dict.fromkeys(map(source, lacking)))} in workspace '{service.workspace.name}'"
+        there = {row["kind"]: f"{row['kind']}s {', '.join(row['there']) or 'none'}" for row in lacking}
+        return Answer("inputs", Standing.MISSING, text, f"there are: {', '.join(there.values())}", facts)
+    found = ", ".join(dict.fromkeys(map(source, rows)))
+    return Answer("inputs", Standing.OK, f"there: {found}" if found else "none of them is the workspace's", facts=facts)
+
+
+def source(row: Mapping[str, Any]) -> str:
+    return f"{row['kind']} '{row['source']}'" + (f" version {row['version']}" if row["version"] else "")
+
+
 QUESTIONS: Mapping[str, Callable[[Service, Question], Answer]] = {
     "cluster": cluster,
     "quota": quota,
     "environment": environment,
 }
+# Of what only some configurations have.
+SOMETIMES: Mapping[str, Callable[[Service, Question], Answer]] = {"inputs": inputs}

@@ -96,7 +96,8 @@ def test_every_node_has_its_own(filled: Shell) -> None:
 @pytest.mark.parametrize(
     ("there", "words"),
     [
-        ("{datastore: nowhere, path: raw}", "datastore 'nowhere' does not exist"),
+        ("{datastore: nowhere, path: raw}", "no datastore 'nowhere' in workspace 'emulator'; there are: datastores"),
+        ("{dataset: nothing}", "no dataset 'nothing' in workspace 'emulator'; there are: datasets 'photos' (newest"),
         ("{datastore: workspaceblobstore, path: missing}", "datastore 'workspaceblobstore' has nothing at 'missing'"),
         ("{path: photos}", "'photos' is no path in a datastore, and does not travel to Azure"),
     ],
@@ -105,3 +106,16 @@ def test_what_is_not_there(there: str, words: str, filled: Shell) -> None:
     done = filled("run", "code.script=main.py", *ON_AZURE, f"+inputs.photos={there}", "--json")
     assert done.code != 0
     assert words in done.err + done.out
+
+
+@pytest.mark.parametrize(
+    ("there", "code", "words"),
+    [
+        ("{dataset: photos}", 0, "there: dataset 'photos'"),
+        ("{dataset: photos, version: 999}", 4, "no dataset 'photos' version 999 in workspace 'emulator'"),
+        ("{datastore: nowhere, path: raw}", 4, "no datastore 'nowhere' in workspace 'emulator'"),
+    ],
+)
+def test_a_plan_asks_whether_they_are_there(there: str, code: int, words: str, filled: Shell) -> None:
+    done = filled("plan", "code.script=main.py", *ON_AZURE, f"+inputs.photos={there}", "--online")
+    assert (done.code, words in done.out + done.err) == (code, True), done.out + done.err

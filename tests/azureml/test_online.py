@@ -265,6 +265,83 @@ def test_an_environment_that_is_not_there_is_missing(
     assert (said.standing, said.hint) == (Standing.MISSING, "did you mean 'AzureML-y'?")
 
 
+STORED, NEWER = {"datastore": "blobs", "path": "raw"}, {"dataset": "birds", "version": 3}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "standing", "words"),
+    [
+        ({"a": STORED, "b": {"dataset": "birds"}}, "ok", "there: datastore 'blobs', dataset 'birds'"),
+        ({"a": {"dataset": "birds", "version": "2"}}, "ok", "there: dataset 'birds' version 2"),
+        ({"a": {"dataset": "birds", "version": "latest"}, "b": STORED, "c": STORED}, "ok", "latest, datastore 'blobs'"),
+        (
+            {"a": {"datastore": "Blobs"}},
+            "missing",
+            "no datastore 'Blobs' in workspace 'ws'; there are: datastores 'blobs'",
+        ),
+        (
+            {"a": NEWER},
+            "missing",
+            "no dataset 'birds' version 3 in workspace 'ws'; there are: datasets 'birds' (newest 2)",
+        ),
+        ({"a": {"dataset": "birds", "version": "new"}, "b": STORED}, "missing", "no dataset 'birds' version new in"),
+        (
+            {"a": NEWER, "b": {"datastore": "x"}},
+            "missing",
+            "version 3, no datastore 'x' in workspace 'ws'; there are: data",
+        ),
+        ({"a": {"path": "here"}}, "ok", "none of them is the workspace's"),
+    ],
+)
+def test_inputs_are_there_or_named(
+    inputs: dict[str, Any], standing: str, words: str, service: Service, question: Question
+) -> None:
+    service.workspace.datastores = {"blobs": None}
+    service.workspace.datasets = SimpleNamespace(registrations=[SimpleNamespace(name="birds", version=2)])
+    asked = replace(question, config={**question.config, "inputs": inputs})
+    [said] = valid("r", [answered("inputs", service, asked)])
+
+    assert said.standing.value == standing
+    assert words in str(said)
+
+
+def test_only_what_inputs_name_is_listed(service: Service, question: Question) -> None:
+    """Who may not read datasets still reads a datastore."""
+    service.workspace.datastores = {"blobs": None}
+    asked = replace(question, config={**question.config, "inputs": {"a": STORED}})
+    assert answered("inputs", service, asked).standing is Standing.OK
+
+    asked = replace(question, config={**question.config, "inputs": {"a": NEWER}})
+    with pytest.raises(AttributeError, match="datasets"):
+        answered("inputs", service, asked)
+
+
+@pytest.mark.parametrize("inputs", [{}, {"a": STORED}])
+def test_inputs_are_asked_about_where_there_are_any(
+    inputs: dict[str, Any], question: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(azureml_online, "reach", lambda _: (Answer("workspace", Standing.ERROR, "gone"), None))
+    said = ask(replace(question, config={**question.config, "inputs": inputs}))
+    assert ("inputs" in [item.about for item in said]) is bool(inputs)
+
+
+@pytest.mark.parametrize("code", REFUSALS)
+def test_lists_that_are_refused_are_named(code: int, service: Service, question: Question) -> None:
+    class Refusing:
+        name = "ws"
+
+        @property
+        def datastores(self) -> Any:
+            raise ComputeTargetError(f"Response Code: {code}\nNotFound")
+
+    refusing = replace(service, workspace=Refusing())
+    said = answered("inputs", refusing, replace(question, config={**question.config, "inputs": {"a": STORED}}))
+
+    assert said.standing is Standing.ERROR
+    assert said.text.startswith("cannot list the datastores: ")
+    assert str(code) in said.text
+
+
 @pytest.mark.parametrize("code", REFUSALS)
 @pytest.mark.parametrize("about", ["cluster", "quota", "environment"])
 def test_a_refusal_is_an_error_that_names_what_was_asked(

@@ -18,6 +18,7 @@ METRICS = f"/metric/v2.0{WS}/runs/r1"
 STORES = f"/datastore/v1.0{WS}/datastores"
 DATASETS = f"/dataset/v1.0{WS}/datasets"
 SUBMIT = f"/execution/v1.0{WS}/experiments/exp/snapshotrun"
+LOCATION = f"{WS.partition('/resourceGroups')[0]}/providers/Microsoft.MachineLearningServices/locations/eastus"
 HERE = "ExperimentRun/dcid.r1"
 TIME = "2026-01-01T00:00:00Z"
 
@@ -119,6 +120,17 @@ STEPS = [
     {"op": "replace", "path": "/description", "value": "x"},
     {"op": "remove", "path": "/properties/x"},
 ]
+# Of the control plane, with an engine that has a virtual clock.
+CONTROLS: dict[str, Any] = {
+    "fail-next": {"kind": "500", "method": "GET", "path": "/x", "count": 1, "seconds": 0.5},
+    "clear-faults": {},
+    "latency": {"least": 0.0, "most": 0.5},
+    "repeat": {"answer": "merge"},
+    "preempt": {"run": "r3", "grace": 1},
+    "advance": {"seconds": 1},
+    "script": {"script": {"running": 60, "final": "Failed", "lines": ["x"], "metrics": [{"loss": 1.0}]}, "speed": 1},
+    "adopt": {"subscription": "s", "group": "g", "name": "n"},
+}
 SCALE = {"properties": {"properties": {"scaleSettings": {"minNodeCount": 0, "maxNodeCount": 4}}}}
 # {n} in a path is another number at every use: what is made new each time.
 BODIES: dict[str, Callable[[Client], Body]] = {
@@ -150,6 +162,8 @@ BODIES: dict[str, Callable[[Client], Body]] = {
     "labels": lambda _: ("PUT", f"{ENVIRONMENTS}/env/versions/1/metadata", {"Labels": ["x"]}),
     "compute": lambda _: ("PUT", f"{WS}/computes/cpu", compute_body()),
     "compute scale": lambda _: ("PATCH", f"{WS}/computes/gpu", SCALE),
+    "quotas": lambda _: ("POST", f"{LOCATION}/updateQuotas", {"value": [quota_body()]}),
+    "build": lambda _: ("POST", f"/environment/v2.0{WS}/environments/env/versions/1/image", {}),
     "datastore": lambda _: ("PUT", f"{STORES}/mine", store_body()),
     "dataset": lambda _: ("POST", f"{DATASETS}?updateDefinitionIfExists=true", dataset_body()),
     "saved dataset": lambda _: (
@@ -165,6 +179,11 @@ def run_of_model(client: Client) -> dict[str, Any]:
     (asset, *_) = client.ask("GET", f"{REGISTRY}/assets")["value"]
     pairs = {"kvTags": {"a": "b"}, "properties": {"a": "b"}, "description": "d"}
     return {"name": "birds", "url": f"aml://asset/{asset['id']}", "runId": "r1", "framework": "f", **pairs}
+
+
+def quota_body() -> dict[str, Any]:
+    about = {"type": "Microsoft.MachineLearningServices/workspaces/quotas", "location": "eastus", "unit": "Count"}
+    return {"id": f"{WS}/quotas/Standard DSv2 Family Cluster Dedicated vCPUs", "limit": 8, **about}
 
 
 def control(client: Client, what: str) -> str:

@@ -59,7 +59,7 @@ def changed(**section: Any) -> dict[str, Any]:
         ({**store_body(), "name": "my-store"}, "datastore name 'my-store' is invalid"),
         ({**store_body(), "name": "x" * 256}, "at most 255"),
         ({**store_body(), "name": ""}, "name is ''"),
-        ({**store_body(), "dataStoreType": "AzureFile"}, "a datastore of type 'AzureFile' is not supported"),
+        ({**store_body(), "dataStoreType": "AzureFlie"}, "a datastore of type 'AzureFlie' is unknown"),
         ({**store_body(), "naem": "x"}, "unknown field 'naem'"),
         (changed(accountName="others"), "storage account 'others' is not the emulator's"),
         (changed(containerName="artifacts"), "container name 'artifacts' is invalid"),
@@ -70,6 +70,12 @@ def changed(**section: Any) -> dict[str, Any]:
 )
 def test_what_is_refused(body: dict[str, Any], words: str, client: Client) -> None:
     assert words in client.refused("POST", STORES, body)
+
+
+@pytest.mark.parametrize("kind", ["AzureFile", "AzureDataLakeGen2"])
+def test_what_azure_has_besides_blobs_is_not_answered(kind: str, client: Client) -> None:
+    words = client.refused("POST", STORES, {**store_body(), "dataStoreType": kind}, 501)
+    assert words.startswith(f"the emulator does not answer POST {STORES} for a datastore of type '{kind}'")
 
 
 @pytest.mark.parametrize("name", ["workspaceblobstore", "workspaceartifactstore"])

@@ -89,3 +89,14 @@ def test_image_details_and_labels(client: Client) -> None:
     assert client.ask("GET", f"{PATH}/env/versions/1/image")["imageExistsInRegistry"] is True
     client.ask("PUT", f"{PATH}/env/versions/1/metadata", {"Labels": ["x"]})
     client.refused("PUT", f"{PATH}/env/versions/2/metadata", {"Labels": []}, expect=404)
+
+
+def test_a_build_is_done_at_once(client: Client) -> None:
+    client.ask("PUT", f"{PATH}/env", definition())
+    client.cluster()
+    one = f"{PATH.replace('v1.0', 'v2.0')}/env/versions/1"
+    for what in ("image", "imageoncompute/gpu"):
+        location = client.ask("POST", f"{one}/{what}", {}, 202)["location"]
+        assert client.ask("GET", location.removeprefix(client.service.origin))["status"] == "Succeeded"
+    client.refused("POST", f"{one}/imageoncompute/none", {}, expect=404)
+    client.refused("POST", f"{one.replace('/1', '/9')}/image", {}, expect=404)

@@ -50,6 +50,27 @@ def test_experiments_change_and_are_listed(experiment: Any, client: Client) -> N
     assert [item["name"] for item in client.ask("POST", f"{HISTORY}/experiments:query", {})["value"]] == ["exp"]
 
 
+@pytest.mark.parametrize(
+    ("view", "found"),
+    [({}, "b"), ({"viewType": "ActiveOnly"}, "b"), ({"viewType": "ArchivedOnly"}, "a"), ({"viewType": "All"}, "ab")],
+)
+def test_an_archived_experiment_is_seen_by_who_asks_for_it(view: dict[str, str], found: str, client: Client) -> None:
+    for name in "ab":
+        client.ask("POST", f"{HISTORY}/experiments/{name}")
+    client.ask("PATCH", f"{HISTORY}/experiments/a", {"archive": True})
+    listed = client.ask("POST", f"{HISTORY}/experiments:query", view)["value"]
+    assert "".join(item["name"] for item in listed) == found
+    assert "one of Default" in client.refused("POST", f"{HISTORY}/experiments:query", {"viewType": "Some"})
+
+
+def test_runs_are_counted_by_state(experiment: Any, client: Client) -> None:
+    for name in ("r1", "r2", "r3"):
+        interactive(client, name)
+    client.ask("POST", f"/execution/v1.0{WS}/experiments/exp/runId/r1/cancel")
+    counted = client.ask("GET", f"{EXPERIMENT}/runcounts")
+    assert (counted["canceled"], sum(counted.values())) == (1, 3)
+
+
 def test_a_patch_makes_an_interactive_run(experiment: Any, client: Client) -> None:
     run = interactive(client, "r1", displayName="mine", tags={"a": 1}, properties={"p": None})
     assert (run["status"], run["runType"], run["displayName"]) == ("NotStarted", records.INTERACTIVE, "mine")

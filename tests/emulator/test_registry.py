@@ -180,6 +180,18 @@ def test_a_version_is_never_given_twice_to_what_is_there(furnished: Client) -> N
         ({"op": "replace", "path": "/description", "value": "d"}, {"description": "d"}),
         ({"op": "remove", "path": "/description"}, {"description": None}),
         ({"op": "add", "path": "/properties/p", "value": "q"}, {"properties": {"p": "q"}}),
+        # As the SDK sends them: `Model.update`, `.add_tags`, `.remove_tags`, `.add_properties`, and what else it has.
+        ({"op": "replace", "path": "/kvTags", "value": {"c": "d"}}, {"kvTags": {"c": "d"}}),
+        ({"op": "add", "path": "/properties", "value": {"p": "q"}}, {"properties": {"p": "q"}}),
+        (
+            {"op": "add", "path": "/datasets", "value": [{"name": "n", "id": "i"}]},
+            {"datasets": [{"name": "n", "id": "i"}]},
+        ),
+        (
+            {"op": "replace", "path": "/sampleInputData", "value": "aml://dataset/i"},
+            {"sampleInputData": "aml://dataset/i"},
+        ),
+        ({"op": "replace", "path": "/resourceRequirements", "value": {"cpu": 1}}, {"resourceRequirements": {"cpu": 1}}),
     ],
 )
 def test_steps_of_a_patch(step: dict[str, Any], changed: dict[str, Any], furnished: Client) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -11,8 +12,9 @@ import pytest
 
 from runner.emulator.messages import Response
 from runner.emulator.routes import ROUTES, WORKSPACE
-from tests.emulator.bodies import BODIES, EXPERIMENT, control, furnish, places, with_other
-from tests.emulator.conftest import HISTORY, WS, Client
+from runner.emulator.scripted import ScriptedEngine
+from tests.emulator.bodies import BODIES, CONTROLS, EXPERIMENT, control, environment, furnish, places, with_other
+from tests.emulator.conftest import HISTORY, WS, Client, configuration
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +70,37 @@ def test_wrong_shapes_in_a_body(name: str, furnished: Client) -> None:
     for reading in READING:
         assert reason(sent(furnished, *reading, {})) == ""
     assert reason(sent(furnished, "GET", control(furnished, "status"), {})) == ""
+
+
+@pytest.fixture
+def controlled(client: Client) -> Iterator[Client]:
+    """One with a virtual clock, whose faults end with every request that is made here."""
+    furnish(client)
+    engine = ScriptedEngine(client.service, speed=0)
+    client.service.engine = engine
+    client.submit("r3", configuration(environment=environment()))
+    yield client
+    engine.close()
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_wrong_shapes_in_a_body_of_the_control_plane(name: str, controlled: Client) -> None:
+    address, faults = control(controlled, name), controlled.service.faults
+    controlled.ask("POST", control(controlled, "advance"), {"seconds": 11})  # r3 runs
+    assert reason(sent(controlled, "POST", address, CONTROLS[name])) == ""
+    for place in places(CONTROLS[name]):
+        for wrong in WRONG:
+            faults.clear()
+            response = sent(controlled, "POST", address, with_other(CONTROLS[name], place, wrong))
+            assert response.status == 200 or reason(response), (place, wrong)
+            response.content()
+    faults.clear()
+    assert name == "adopt" or "unknown field 'surprise'" in reason(
+        sent(controlled, "POST", address, {**CONTROLS[name], "surprise": 1})
+    )
+    for reading in ("status", "faults", "requests"):
+        assert reason(sent(controlled, "GET", control(controlled, reading), {})) == ""
+    assert controlled.run("r3")["runId"] == "r3"
 
 
 # The others take any name, or look at nothing but what they need.
