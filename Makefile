@@ -10,7 +10,7 @@ CONSTRAINTS := .ci/constraints.txt
 ARGS ?= experiment=digits
 PYTEST ?= $(BIN)/python -m pytest
 
-.PHONY: help run azure test test-slow check docs clean setup setup-dev browser
+.PHONY: help run azure horovod test test-slow check docs clean setup setup-dev browser
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -19,10 +19,12 @@ run: $(VENV)/.train ## train: make run ARGS="experiment=digits distribution=pyto
 
 azure: $(VENV)/.azure ## add azureml-core: the same runs on Azure ML, or on its emulator on this machine
 
+horovod: $(VENV)/.horovod ## build Horovod for distribution=mpi distribution.engine=horovod (about 6 minutes, once)
+
 test: $(VENV)/.dev ## the fast tests (under a minute)
 	$(PYTEST) -n 2 --dist loadfile
 
-test-slow: $(VENV)/.dev $(AZURE)/.ready browser ## end to end, distributed, faults, Azure's SDK, other Pythons (FULL=1 for all)
+test-slow: $(VENV)/.dev $(VENV)/.horovod $(AZURE)/.ready browser ## end to end, distributed, faults, Azure's SDK, other Pythons (FULL=1 for all)
 	$(PYTEST) -m slow --timeout=600
 	$(AZURE)/bin/python -m pytest -m slow --timeout=600 tests/azureml tests/emulator
 	$(AZURE)/bin/python -m pytest -m slow --timeout=600 tests/contract/test_target.py  # the SDK has one cloud a process
@@ -65,6 +67,16 @@ $(VENV)/.azure: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
 	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi,azure,emulator]'
 	touch $@ $(VENV)/.train
 
+# From source, against the torch and the Open MPI of $(VENV): a build for another pair does not load.
+$(VENV)/.horovod: .ci/cxx17 $(CONSTRAINTS) | $(VENV)/.train
+	@command -v g++ >/dev/null && command -v cmake >/dev/null || { echo "Horovod is built from source: install g++ and cmake (apt-get install g++ cmake)"; exit 1; }
+	$(PIP) install --quiet -c $(CONSTRAINTS) 'setuptools<81' wheel packaging cffi cloudpickle psutil pyyaml
+	PATH="$(CURDIR)/$(BIN):$$PATH" CXX="$(CURDIR)/.ci/cxx17" MAKEFLAGS=-j2 HOROVOD_WITH_PYTORCH=1 HOROVOD_WITHOUT_TENSORFLOW=1 \
+	  HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITH_MPI=1 \
+	  $(PIP) install --no-build-isolation --no-cache-dir -c $(CONSTRAINTS) horovod==0.28.1
+	$(BIN)/python -c 'import horovod.torch'
+	touch $@
+
 # A machine that submits has the SDK and no torch; jobs run in the interpreter of $(VENV).
 $(AZURE)/.ready: pyproject.toml $(CONSTRAINTS)
 	test -x $(AZURE)/bin/python || $(PYTHON) -m venv $(AZURE)
@@ -72,5 +84,5 @@ $(AZURE)/.ready: pyproject.toml $(CONSTRAINTS)
 	touch $@
 
 $(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi,tracking,dev]'
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi,tracking,onnx,plots,pretrained,dev]'
 	touch $@ $(VENV)/.train

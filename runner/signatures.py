@@ -20,6 +20,8 @@ ALLOWED = ("train", "torch.optim", "torchvision.models")
 # What train supplies to the target of a group, besides the keys in YAML.
 SUPPLIED = {"model": {"num_classes", "in_channels"}, "optimizer": {"params"}, "data": {"seed"}}
 GROUPS = ("data", "model", "optimizer")
+# What train reads itself where the target does not take it.
+READ_BY_TRAIN = {"model": {"weights"}}
 # torchvision's decorator still takes these names for `weights`.
 LEGACY = {"pretrained", "pretrained_backbone"}
 
@@ -32,12 +34,15 @@ def check_targets(values: Mapping[str, Any], project: Path) -> Iterator[Finding]
         yield from check_target(group, path, spec, root, here)
 
 
-def not_checked(job: Job) -> tuple[str, ...]:
-    """What `check_targets` could not see, in words for the plan."""
-    found = []
+def not_checked(job: Job, known: dict[tuple[str, Path], bool] | None = None) -> tuple[str, ...]:
+    """What `check_targets` could not see, in words for the plan. `known` remembers what was read, for the next job."""
+    known, found = {} if known is None else known, []
     for _, path, spec in targets_in(job.config.values):
         name = str(spec["_target_"])
-        if read_target(name, job.code.root) is None:
+        target = (name, job.code.root)
+        if target not in known:
+            known[target] = read_target(*target) is not None
+        if not known[target]:
             found.append(f"{path}: arguments of {name} (its source is not installed here)")
     return tuple(found)
 
@@ -89,7 +94,7 @@ def check_target(group: str, path: str, spec: Mapping[str, Any], root: Path, her
 
 def check_keys(path: str, spec: Mapping[str, Any], taken: Parameters, group: str, say: Any) -> Iterator[Finding]:
     name = spec["_target_"]
-    names = set(taken.names) | set(taken.reached)
+    names = set(taken.names) | set(taken.reached) | READ_BY_TRAIN.get(group, set())
     excused = set()
     for key in spec:
         if key.startswith("_") or key in names or (taken.anything and (not taken.reached or key in LEGACY)):

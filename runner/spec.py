@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
@@ -104,6 +104,7 @@ class Distribution:
     processes_per_node: int | str = 1
     backend: str = "auto"
     engine: str = "torch"
+    compression: str = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,11 +227,14 @@ class Plan:
         return f"local://{self.id}" if self.target == "local" else f"azureml://{self.workspace}/{self.name}/{self.id}"
 
     def as_json(self) -> dict[str, Any]:
-        data = asdict(self)
-        data["layout"]["world_size"] = self.layout.world_size
-        data["layout"]["ranks"] = self.layout.ranks()
-        done: dict[str, Any] = jsonable(data)
+        done: dict[str, Any] = jsonable(self.parts())
         return done
+
+    def parts(self) -> dict[str, Any]:
+        """What `as_json` makes JSON of: the plan's own values, not copies of them."""
+        data = {each.name: getattr(self, each.name) for each in fields(self)}
+        data["layout"] = {**asdict(self.layout), "world_size": self.layout.world_size, "ranks": self.layout.ranks()}
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Plan:
@@ -332,9 +336,11 @@ class Target(Protocol):
 
 
 def jsonable(value: Any) -> Any:
-    """Tuples to lists, enums to their values, recursively."""
+    """Tuples to lists, enums to their values, recursively; what a plan knows of code and git to mappings."""
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, (SnapshotRef, GitState)):
+        return jsonable(asdict(value))
     if isinstance(value, Mapping):
         return {str(key): jsonable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

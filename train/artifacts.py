@@ -35,6 +35,10 @@ class Artifacts:
         """Download the newest checkpoints that `folder` lacks, the older first: files' times tell their order."""
         self._guard("fetch the checkpoints", partial(self._download, folder))
 
+    def fetch_one(self, path: Path) -> None:
+        """Download the file of that name, if it is there and not here."""
+        self._guard(f"fetch '{path.name}'", partial(self._download_one, path))
+
     def _guard(self, doing: str, act: Callable[[], None]) -> None:
         if not self._on:
             return
@@ -58,9 +62,16 @@ class Artifacts:
     def _download(self, folder: Path) -> None:
         there = sorted(name for name in self._run.get_file_names() if name.startswith(PREFIX + "step_"))
         for name in there[-FETCHED:]:
-            target = folder / PurePosixPath(name).name
-            if not target.exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                beside = target.with_name(f".{target.name}.part")
-                self._run.download_file(name, str(beside))
-                beside.replace(target)
+            self._fetch(folder / PurePosixPath(name).name)
+
+    def _download_one(self, path: Path) -> None:
+        if PREFIX + path.name in self._run.get_file_names():
+            self._fetch(path)
+
+    def _fetch(self, target: Path) -> None:
+        if target.exists():
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside = target.with_name(f".{target.name}.part")
+        self._run.download_file(PREFIX + target.name, str(beside))
+        beside.replace(target)

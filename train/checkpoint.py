@@ -26,7 +26,7 @@ FORMAT = 1
 
 # What two runs must share for one to go on from the other's checkpoint without being told to.
 IDENTITY_KEYS = ("data", "model", "optimizer", "schedule", "seed", "trainer")
-NOT_IDENTITY = ("checkpoint", "resume", "timeout_minutes", "workers")
+NOT_IDENTITY = ("checkpoint", "monitor", "pin_memory", "resume", "timeout_minutes", "workers")
 
 
 @dataclass(slots=True)
@@ -88,12 +88,14 @@ def newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step_*.pt"), key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 
 
-def due(spec: Mapping[str, Any], progress: Progress, epochs: int) -> bool:
+def due(spec: Mapping[str, Any], progress: Progress, *, last: bool) -> bool:
     """Whether the end of an epoch is a time to save: by epochs, by steps, or because it is the last."""
     every_epochs, every_steps = spec["every_epochs"], spec["every_steps"]
-    if every_epochs and (progress.epoch % every_epochs == 0 or progress.epoch == epochs):
+    if last and any((every_epochs, every_steps, spec["every_minutes"])):
         return True
-    return bool(every_steps) and (progress.step % every_steps == 0 or progress.epoch == epochs)
+    return bool(every_epochs and progress.epoch % every_epochs == 0) or bool(
+        every_steps and progress.step % every_steps == 0
+    )
 
 
 def find(resume: str, folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, Any] | None, list[str]]:

@@ -6,16 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
+from train.collectives import Alone, Collective, Horovod, Torch
 from train.errors import TrainError
-from train.models import unchanged
 from train.process import Process
 
 # Numbers in one process's batch up to which handing work to a second thread costs more than it saves. Digits
@@ -25,93 +22,59 @@ SMALL_BATCH = 2**16
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """All processes of the run. With a single one every method is the identity and nothing is initialised."""
+    """This process, its device, and what it does together with the others."""
 
     process: Process
     device: torch.device
-    backend: str | None
+    collective: Collective
 
     def say(self, line: str) -> None:
         """Print it once, not once per rank."""
         if self.process.first:
             print(line, flush=True)
 
-    def on_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.to(self.device, non_blocking=True)
-
     def total(self, values: torch.Tensor) -> torch.Tensor:
-        """Sum over the ranks, on each of them."""
-        if self.backend is not None:
-            dist.all_reduce(values)
-        return values
+        """Sum over the ranks, on each of them; in place."""
+        return self.collective.total(values)
 
     def from_first(self, value: Any) -> Any:
         """Rank 0's value, on every rank."""
-        if self.backend is None:
-            return value
-        box = [value]
-        dist.broadcast_object_list(box, src=0, device=self.device)
-        return box[0]
+        return self.collective.from_first(value)
 
     def gather(self, value: Any) -> list[Any]:
         """Every rank's value, in order, on every rank."""
-        if self.backend is None:
-            return [value]
-        box: list[Any] = [None] * self.process.world_size
-        dist.all_gather_object(box, value)
-        return box
+        return self.collective.gather(value)
 
     def share_buffers(self, model: nn.Module) -> None:
         """Rank 0's running statistics for all: they are what is saved, so they are what is evaluated."""
-        if self.backend is not None:
-            for buffer in model.buffers():
-                dist.broadcast(buffer, src=0)
-
-    def parallel(self, model: nn.Module, shape: tuple[int, ...]) -> nn.Module:
-        """`model` with gradients averaged over the ranks, as it is to be called while training."""
-        if self.backend is None:
-            return model
-        devices = [self.device.index] if self.device.type == "cuda" else None
-        wrapped = DistributedDataParallel(model, device_ids=devices)
-        _settle(wrapped, torch.zeros(2, *shape, device=self.device))
-        return wrapped
+        self.collective.share(model.buffers())
 
     def describe(self) -> str:
-        return f"{self.device.type}, {self.backend}" if self.backend else self.device.type
+        return ", ".join(filter(None, (self.device.type, self.collective.name)))
 
 
 @contextmanager
 def joined(process: Process, trainer: Mapping[str, Any], distribution: Mapping[str, Any]) -> Iterator[Group]:
-    """The group of all ranks, torn down at the end.
+    """The group of all ranks, left at the end.
 
-    Not torn down when a rank raises: that process must end at once, see `process.leave`.
+    Not left when a rank raises: that process must end at once, see `process.leave`.
     """
-    if distribution.get("engine", "torch") != "torch":
-        raise TrainError(f"distribution.engine: '{distribution['engine']}' is not built in yet; use 'torch'")
     device = choose_device(str(trainer["device"]), process)
-    if process.world_size == 1:
-        yield Group(process, device, None)
-        return
-    backend = choose_backend(str(distribution.get("backend", "auto")), device)
-    os.environ.update(process.variables())
-    dist.init_process_group(backend, timeout=timedelta(minutes=trainer["timeout_minutes"]))
-    group = Group(process, device, backend)
+    os.environ.update(process.variables() if process.world_size > 1 else {})
+    group = Group(process, device, _collective(process, device, trainer, distribution))
     yield group
-    # Rank 0 holds the store: nobody may still be using it when rank 0 goes.
-    group.gather(None)
-    dist.destroy_process_group()
+    group.collective.close()
 
 
-def _settle(wrapped: DistributedDataParallel, blank: torch.Tensor) -> None:
-    """One backward pass whose gradients are thrown away.
-
-    After its first backward pass DDP arranges gradients anew, in the order they arrived, and sums of three or more
-    ranks round differently in the new arrangement. Without this a resumed run would take its first step in the old
-    one, where the uninterrupted run had the new: not bit-identical.
-    """
-    with unchanged(wrapped.module):
-        wrapped(blank).sum().backward()
-    wrapped.zero_grad(set_to_none=True)
+def _collective(
+    process: Process, device: torch.device, trainer: Mapping[str, Any], distribution: Mapping[str, Any]
+) -> Collective:
+    if distribution.get("engine", "torch") == "horovod":
+        return Horovod(process, str(distribution.get("compression", "none")))
+    if process.world_size == 1:
+        return Alone()
+    backend = choose_backend(str(distribution.get("backend", "auto")), device)
+    return Torch(process, device, backend, float(trainer["timeout_minutes"]))
 
 
 def choose_device(wanted: str, process: Process) -> torch.device:

@@ -64,9 +64,18 @@ class Source:
     local_size: str
 
 
-# First match wins. Elastic before plain torch variables, which it sets too; those before MPI's, because a shim that
-# exports RANK under mpirun means it. Azure: learn.microsoft.com, how-to-train-distributed-gpu (SDK v1).
+# First match wins. What horovodrun sets nothing else sets. Elastic before plain torch variables, which it sets too;
+# those before MPI's, because a shim that exports RANK under mpirun means it.
+# Azure: learn.microsoft.com, how-to-train-distributed-gpu (SDK v1).
 SOURCES = (
+    Source(
+        "Horovod",
+        ("HOROVOD_RANK", "HOROVOD_SIZE"),
+        "HOROVOD_RANK",
+        "HOROVOD_SIZE",
+        "HOROVOD_LOCAL_RANK",
+        "HOROVOD_LOCAL_SIZE",
+    ),
     Source("torch elastic", ("TORCHELASTIC_RUN_ID", "RANK"), "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
     Source("torch variables", ("RANK", "WORLD_SIZE"), "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"),
     Source(
@@ -108,10 +117,14 @@ def leave(code: int) -> NoReturn:
     Within a process group neither its destruction nor the interpreter's shutdown may be waited for: both can wait for
     peers that are themselves waiting for this rank in a collective, until the group's timeout.
     """
-    distributed = sys.modules.get("torch.distributed")
-    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+    if not any(_in_group(name) for name in ("torch.distributed", "horovod.torch")):
         sys.exit(code)
     _end_now(code)
+
+
+def _in_group(name: str) -> bool:
+    module = sys.modules.get(name)
+    return module is not None and getattr(module, "is_available", lambda: True)() and bool(module.is_initialized())
 
 
 def finish(process: Process) -> None:

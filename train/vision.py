@@ -7,6 +7,7 @@ import importlib
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -51,6 +52,23 @@ def transforms() -> Any:
     """torchvision.transforms.v2"""
     torchvision()
     return importlib.import_module("torchvision.transforms.v2")
+
+
+class Remade:
+    """What `make(*arguments)` returns, called with one value; another process makes it anew.
+
+    Pickled as it is, a transform of torchvision's would import torchvision there without the guard of `torchvision()`.
+    """
+
+    def __init__(self, make: Callable[..., Callable[[Any], Any]], *arguments: Any) -> None:
+        self._recipe = (make, *arguments)
+        self._made = make(*arguments)
+
+    def __call__(self, value: Any) -> Any:
+        return self._made(value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Remade, self._recipe
 
 
 def _define(operator: str) -> None:

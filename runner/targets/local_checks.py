@@ -52,6 +52,9 @@ def check_launcher(plan: Plan) -> Iterator[Problem]:
     if kind.needs_program and not processes.find_program(plan.python, kind.needs_program):
         message = f"'{layout.kind}' needs the program '{kind.needs_program}', which is not on PATH"
         yield Problem(where, "distribution.kind", message, "install it: pip install 'amlrun[mpi]'")
+    if layout.engine == "horovod" and shutil.which(plan.python) and not has_module(plan.python, "horovod"):
+        message = f"'{plan.python}' does not have horovod"
+        yield Problem(where, "distribution.engine", message, "build it (`make horovod`), or use 'torch'")
     if kind.needs_program and ":" in (*plan.arguments, *plan.command[1:]):
         message = "an argument is ':' alone, which mpirun takes as the beginning of another program"
         yield Problem(place(plan, "code"), "code.arguments", message, "pass it in a variable (env.variables)")

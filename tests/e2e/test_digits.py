@@ -20,6 +20,7 @@ WAYS = {
     "torch elastic x2": ["distribution=pytorch", "distribution.processes_per_node=2"],
     "two nodes": ["distribution=pytorch", "distribution.nodes=2"],
     "mpi x2": ["distribution=mpi", "distribution.processes_per_node=2"],
+    "horovod x2": ["distribution=mpi", "distribution.processes_per_node=2", "distribution.engine=horovod"],
 }
 LOAD = """
 import sys, torch

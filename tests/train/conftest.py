@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from typing import Any
 
 import pytest
@@ -33,15 +34,27 @@ CONFIG: dict[str, Any] = {
         "threads": 1,
         "workers": 0,
         "timeout_minutes": 1,
+        "precision": "float32",
+        "channels_last": False,
+        "compile": False,
+        "fused": False,
+        "pin_memory": "auto",
+        "accumulation": 1,
+        "clip_norm": None,
+        "reference_batch_size": None,
+        "freeze": {"kind": "none", "epochs": 1},
+        "monitor": {"metric": "test_accuracy", "patience": None, "min_delta": 0.0},
         "resume": "auto",
-        "checkpoint": {"every_epochs": 1, "every_steps": None, "keep": 2},
+        "checkpoint": {"every_epochs": 1, "every_steps": None, "every_minutes": None, "keep": 2},
     },
+    "export": {"onnx": False, "opset": 18, "tolerance": 1e-3},
     "tracking": {"trackers": ["jsonl"]},
 }
 
 
 @pytest.fixture
-def config() -> dict[str, Any]:
+def config(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # pictures take a second a run
     return copy.deepcopy(CONFIG)
 
 

@@ -80,6 +80,14 @@ def test_what_the_node_has_is_not_fetched_again(tmp_path: Path, run: Run) -> Non
     assert "download_file" not in run.asked
 
 
+def test_one_file_is_fetched_by_its_name_if_it_is_there(tmp_path: Path, run: Run) -> None:
+    run.files = {"checkpoints/best_00000006.pt": b"best", "outputs/best_00000009.pt": b"another's"}
+    artifacts = Artifacts(print)
+    for step in (6, 9):
+        artifacts.fetch_one(tmp_path / "new" / f"best_{step:08d}.pt")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["best_00000006.pt"]
+
+
 @pytest.mark.parametrize("broken", ["get_file_names", "upload_file"])
 def test_a_failure_is_said_once_and_the_training_goes_on(broken: str, tmp_path: Path, run: Run) -> None:
     run.broken, said = broken, list[str]()

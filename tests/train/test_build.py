@@ -61,8 +61,8 @@ def test_a_key_that_the_signature_refuses_is_named(tmp_path):
 
 
 def test_a_missing_key_is_named(tmp_path):
-    message = refused("data", {"_target_": "train.data.folder.load"}, tmp_path)
-    assert message == "data.path: 'train.data.folder.load' needs it; add the key"
+    message = refused("data", {"_target_": "train.data.idx.load"}, tmp_path)
+    assert message == "data.files: 'train.data.idx.load' needs it; add the key"
 
 
 def test_a_key_that_only_an_inner_constructor_refuses_is_named(tmp_path, monkeypatch):

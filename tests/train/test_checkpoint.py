@@ -120,14 +120,17 @@ def test_sums_survive_another_number_of_ranks():
 @pytest.mark.parametrize(
     ("spec", "epoch", "step", "expected"),
     [
-        ({"every_epochs": 2, "every_steps": None}, 1, 6, False),
-        ({"every_epochs": 2, "every_steps": None}, 2, 12, True),
-        ({"every_epochs": 2, "every_steps": None}, 5, 30, True),
-        ({"every_epochs": None, "every_steps": 4}, 1, 6, False),
-        ({"every_epochs": None, "every_steps": 4}, 2, 12, True),
-        ({"every_epochs": None, "every_steps": 4}, 5, 30, True),
-        ({"every_epochs": None, "every_steps": None}, 5, 30, False),
+        ({"every_epochs": 2}, 1, 6, False),
+        ({"every_epochs": 2}, 2, 12, True),
+        ({"every_epochs": 2}, 5, 30, True),
+        ({"every_steps": 4}, 1, 6, False),
+        ({"every_steps": 4}, 2, 12, True),
+        ({"every_steps": 4}, 5, 30, True),
+        ({"every_minutes": 9}, 2, 12, False),
+        ({"every_minutes": 9}, 5, 30, True),
+        ({}, 5, 30, False),
     ],
 )
 def test_when_the_end_of_an_epoch_is_saved(spec, epoch, step, expected):
-    assert checkpoint.due(spec, Progress(epoch=epoch, step=step), epochs=5) is expected
+    whole = {"every_epochs": None, "every_steps": None, "every_minutes": None, **spec}
+    assert checkpoint.due(whole, Progress(epoch=epoch, step=step), last=epoch == 5) is expected

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import hashlib
+import io
 import random
+import subprocess
+import sys
+import zipfile
 from collections import Counter
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
 
+from tests.conftest import ROOT
+from tests.train.serving import serving
 from train.data import InMemory, digits, folder, synthetic
 from train.data.batches import Draw, Fetch, Shares, loaded, training_batches
 from train.data.batches import test_batches as every_test_batch
@@ -27,6 +35,18 @@ def test_evaluation_counts_every_sample_once_over_all_ranks(size, world_size):
         for _, labels in loaded(every_test_batch(samples, rank, world_size, trainer, CPU)):
             seen += labels.tolist()
     assert sorted(seen) == list(range(size))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "world_size", "workers"), [(13, 1, 2), (13, 2, 2), (13, 3, 2), (2, 3, 1)])
+def test_evaluation_counts_every_sample_once_with_workers_too(size, world_size, workers):
+    samples = InMemory(torch.arange(size).float().view(-1, 1, 1, 1), torch.arange(size))
+    trainer = {"batch_size": 4 * world_size, "workers": workers}
+    batches = [every_test_batch(samples, rank, world_size, trainer, CPU) for rank in range(world_size)]
+    for _ in range(2):  # the workers stay for the next epoch
+        assert sorted(label for rank in batches for _, labels in loaded(rank) for label in labels.tolist()) == list(
+            range(size)
+        )
 
 
 def epoch_of(world_size, epoch, seed=0):
@@ -88,7 +108,7 @@ def test_augmentation_depends_on_the_batch_alone_and_leaves_the_generators_as_th
     assert not torch.equal(first[0], other_rank[0])
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork")
+@pytest.mark.slow
 def test_worker_processes_draw_the_same():
     assert all(torch.equal(a, b) for a, b in zip(drawn(0), drawn(2), strict=True))
 
@@ -98,8 +118,7 @@ class Broken(Noisy):
         raise TrainError("data.path: 'x.jpg' cannot be read; remove it")
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork")
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_what_a_worker_cannot_load_arrives_in_its_own_words(workers):
     shares = Shares(12, 4, 0, 1, 0)
     with pytest.raises(TrainError, match=r"^data.path: 'x.jpg' cannot be read; remove it$"):
@@ -137,7 +156,7 @@ def test_digits_are_the_real_ones_split_once_for_all():
     assert torch.equal(data.test.labels, again.test.labels)
     rows = {tuple(image.flatten().tolist()) for image in data.train.images}
     assert not any(tuple(image.flatten().tolist()) in rows for image in data.test.images)
-    assert abs(data.train.images.mean().item()) < 1e-5
+    assert abs(data.train.batch(range(1437))[0].mean().item()) < 1e-5
 
 
 def test_shifted_moves_whole_images_by_at_most_the_given_pixels():
@@ -189,6 +208,63 @@ def test_a_folder_with_parts_keeps_them(tmp_path, held_out):
     assert [label for _, label in data.test.files] == [1]
 
 
+def test_an_archive_is_downloaded_and_its_single_top_folder_entered(tmp_path):
+    photos(tmp_path / "birds", train__a=2, train__b=2, val__b=1)
+    (tmp_path / "birds" / "train" / "a" / "._0.png").write_bytes(b"what a Mac adds")
+    (tmp_path / "__MACOSX" / "birds").mkdir(parents=True)
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as file:
+        for path in sorted(tmp_path.rglob("*")):
+            file.write(path, path.relative_to(tmp_path))
+    with serving({"birds.zip": made.getvalue()}) as served:
+        checksum = f"sha256:{hashlib.sha256(made.getvalue()).hexdigest()}"
+        keys = {"url": f"{served.url}/birds.zip", "checksum": checksum, "cache": str(tmp_path / "cache"), "size": 8}
+        data = [folder.load(**keys) for _ in range(2)][1]
+    assert len(served.asked) == 1
+    assert [name for name, _ in data.train.files] == [
+        "train/a/0.png",
+        "train/a/1.png",
+        "train/b/0.png",
+        "train/b/1.png",
+    ]
+    assert [name for name, _ in data.test.files] == ["val/b/0.png"]
+
+
+def test_without_crop_and_flip_a_training_image_is_seen_as_a_test_image_is(tmp_path):
+    root = photos(tmp_path, train__a=1, train__b=1, test__a=1, test__b=1)
+    data = folder.load(str(root), size=8, crop=1.0, flip=False)
+    assert torch.equal(data.train[0][0], data.test[0][0])
+    keys = {"size": 8, "crop": 1.0, "flip": False}
+    changed = folder.load(str(root), augment=[{"kind": "RandomErasing", "p": 1.0, "value": 5.0}], **keys)
+    assert not torch.equal(changed.train[0][0], data.train[0][0])
+    assert torch.equal(changed.test[0][0], data.test[0][0])
+
+
+@pytest.mark.slow
+def test_photographs_are_the_same_from_worker_processes(tmp_path):
+    root = photos(tmp_path, train__a=4, train__b=4, test__a=1)
+    data = folder.load(str(root), size=8, augment=[{"kind": "ColorJitter", "hue": 0.2}])
+    epochs = []
+    for workers in (0, 2):
+        shares = Shares(8, 4, 0, 1, seed=5)
+        epochs.append([images for images, _ in loaded(training_batches(data.train, shares, {"workers": workers}, CPU))])
+    assert all(torch.equal(a, b) for a, b in zip(*epochs, strict=True))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_batches_arrive_on_a_gpu_as_they_were(channels_last):
+    cuda = torch.device("cuda")
+    samples = InMemory(torch.rand(40, 3, 8, 8), torch.arange(40))
+    batches = every_test_batch(samples, 0, 1, {"batch_size": 8, "workers": 0}, cuda)
+    found = []
+    for images, labels in loaded(batches, cuda, channels_last):
+        assert images.is_contiguous(memory_format=torch.channels_last) == channels_last
+        found.append((images * 2, labels))
+    assert torch.equal(torch.cat([images for images, _ in found]).cpu(), samples.images * 2)
+    assert torch.equal(torch.cat([labels for _, labels in found]).cpu(), samples.labels)
+
+
 def broken_folder(tmp_path, case):
     root = tmp_path / "photos"
     if case == "empty class":
@@ -225,3 +301,29 @@ def test_a_corrupt_image_is_named(tmp_path):
     part = next(part for part in (data.train, data.test) if ("a/0.png", 0) in part.files)
     with pytest.raises(TrainError, match=r"a/0.png' cannot be read as an image"):
         part[part.files.index(("a/0.png", 0))]
+
+
+LOADING = """
+import torch
+from train.data import InMemory
+from train.data.batches import Shares, loaded, training_batches
+shares = Shares(8, 2, 0, 1, 0)
+samples = InMemory(torch.zeros(8, 1, 1, 1), torch.zeros(8))
+for _ in loaded(training_batches(samples, shares, {"workers": 1}, torch.device("cpu"))):
+    print("loaded", flush=True)
+    input()
+"""
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_training_process_that_is_killed():
+    command = [sys.executable, "-c", LOADING]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "loaded\n"
+        started = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert len(started) == 3  # the server, its worker, and what counts shared memory
+    left = psutil.wait_procs(started, timeout=20)[1]
+    for one in left:
+        one.kill()
+    assert left == []

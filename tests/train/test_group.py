@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -49,14 +51,19 @@ def test_threads_are_a_share_of_the_cores_and_one_for_small_batches(monkeypatch,
 
 def test_a_single_process_needs_no_group():
     with joined(Process(), {"device": "cpu", "timeout_minutes": 1}, {"kind": "none"}) as single:
-        assert single.backend is None
+        assert single.describe() == "cpu"
         assert not torch.distributed.is_initialized()
         assert single.gather("x") == ["x"]
         assert single.from_first("y") == "y"
 
 
-def test_horovod_says_that_it_is_not_there_yet():
-    with pytest.raises(TrainError, match="'horovod' is not built in yet"), joined(Process(), {}, {"engine": "horovod"}):
+def test_horovod_that_is_not_installed_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "horovod.torch", None)
+    trainer, distribution = {"device": "cpu", "timeout_minutes": 1}, {"kind": "mpi", "engine": "horovod"}
+    with (
+        pytest.raises(TrainError, match=r"horovod cannot be imported .*`make horovod` builds it here"),
+        joined(Process(), trainer, distribution),
+    ):
         pass
 
 

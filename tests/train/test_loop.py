@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 
 from train import loop, tracking
 from train.checkpoint import identity
-from train.errors import DivergedError, TrainError
+from train.errors import DivergedError, StoppedError, TrainError
 from train.loop import train
 from train.process import Process
 
@@ -55,7 +57,7 @@ def test_a_run_writes_rows_checkpoints_and_a_model_that_says_how_to_use_it(confi
     assert content["classes"] == ["0", "1", "2"]
     assert content["shape"] == [1, 8, 8]
     assert content["metrics"] == metrics
-    assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+    assert len(list((tmp_path / "checkpoints").glob("step_*.pt"))) == 2
     out = capsys.readouterr().out
     assert "process: rank 0 of 1 (single process), cpu, 1 thread(s)" in out
     assert "\nepoch 3/3  train loss " in out
@@ -108,6 +110,125 @@ def make(num_classes, in_channels):
 """
 
 
+def sigterm_at(step, monkeypatch):
+    real = loop._train_step
+
+    def stepping(training, images, labels):
+        if training.progress.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        real(training, images, labels)
+
+    monkeypatch.setattr(loop, "_train_step", stepping)
+
+
+@pytest.mark.parametrize("step", [0, 4, 10])  # 4 and 10: the last step of an epoch is the one that hears of it
+def test_sigterm_saves_where_it_was_and_the_rest_is_as_if_never_stopped(config, tmp_path, monkeypatch, step):
+    config["trainer"]["checkpoint"]["every_epochs"] = None
+    train(config, Process(), tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        sigterm_at(step, patch)
+        with pytest.raises(StoppedError, match=rf"SIGTERM: stopped at step {step + 2} ") as caught:
+            train(config, Process(), tmp_path / "stopped")
+    assert caught.value.exit_code == 143
+    assert [path.name for path in (tmp_path / "stopped/checkpoints").glob("step_*")] == [f"step_{step + 2:08d}.pt"]
+    train(config, Process(), tmp_path / "stopped")
+    assert same_weights(tmp_path / "whole", tmp_path / "stopped")
+    assert comparable(tmp_path / "whole") == comparable(tmp_path / "stopped")
+
+
+def test_checkpoints_by_the_clock_are_written_within_an_epoch(config, tmp_path, monkeypatch):
+    config["trainer"]["checkpoint"] |= {"every_epochs": None, "every_minutes": 1e-9, "keep": 9}
+    with monkeypatch.context() as patch:
+        killed_at(4, patch)
+        with pytest.raises(Killed):
+            train(config, Process(), tmp_path)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == [
+        f"step_{step:08d}.pt" for step in (1, 2, 3, 4)
+    ]
+
+
+# The rates of the epochs: the model is at its best in the second, and thrown out of it in the third.
+RATES = {1: 1.0, 2: 1.0, 3: 300.0, 4: 1.0, 5: 1.0}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_best_model_is_kept_and_patience_ends_the_run(config, tmp_path, monkeypatch, capsys, killed):
+    config["trainer"] |= {"epochs": 5, "monitor": {"metric": "test_loss", "patience": 2, "min_delta": 0.0}}
+    monkeypatch.setattr(loop, "factor", lambda spec, step, epochs, per_epoch: RATES[step // per_epoch + 1])
+    if killed:
+        with monkeypatch.context() as patch:
+            killed_at(20, patch)  # in the fourth epoch
+            with pytest.raises(Killed):
+                train(config, Process(), tmp_path)
+    metrics = train(config, Process(), tmp_path)
+    losses = [row["test_loss"] for row in rows(tmp_path)]
+    assert len(losses) == 4
+    assert min(losses) == losses[1] < losses[3] == metrics["test_loss"]
+    best, last = (torch.load(tmp_path / name, weights_only=True) for name in ("best.pt", "model.pt"))
+    assert best["metrics"]["test_loss"] == losses[1]
+    assert (best["metrics"]["epoch"], best["metrics"]["step"]) == (2, 12)
+    assert not all(torch.equal(best["model"][name], last["model"][name]) for name in last["model"])
+    assert [path.name for path in (tmp_path / "checkpoints").glob("best_*")] == ["best_00000012.pt"]
+    capsys.readouterr()
+    train(config, Process(), tmp_path)  # there is nothing left to do, whatever the epochs say
+    assert len(rows(tmp_path)) == 4
+
+
+def test_the_evaluation_is_written_class_by_class(config, tmp_path):
+    metrics = train(config, Process(), tmp_path)
+    table = (tmp_path / "evaluation/confusion.csv").read_text().splitlines()
+    counts = [[int(cell) for cell in line.split(",")[1:]] for line in table[1:]]
+    assert sum(map(sum, counts)) == 13
+    assert sum(counts[at][at] for at in range(3)) == round(metrics["test_accuracy"] * 13)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "text"),
+    [
+        ({"accumulation": 9}, "trainer.accumulation: a batch of 8 images per process cannot be computed in 9 parts"),
+        ({"fused": True}, "trainer.fused: 'torch.optim.LBFGS' has no fused form"),
+    ],
+)
+def test_what_the_optimizer_or_the_batch_cannot_do_is_refused(config, tmp_path, trainer, text):
+    config["trainer"] |= trainer
+    if "fused" in trainer:
+        config["optimizer"] = {"_target_": "torch.optim.LBFGS", "lr": 0.1}
+    with pytest.raises(TrainError, match=text):
+        train(config, Process(), tmp_path)
+
+
+def test_every_way_to_be_fast_trains_to_the_same_end(config, tmp_path):
+    """Rounding apart; compiling is tried by a slow test."""
+    config["model"]["dropout"] = 0.0
+    plain = train(config, Process(), tmp_path / "plain")
+    for name, trainer in {
+        "fused": {"fused": True},
+        "parts": {"accumulation": 3},
+        "channels_last": {"channels_last": True},
+        "half": {"reference_batch_size": 4, "clip_norm": 1e6},
+    }.items():
+        changed = {**config, "trainer": {**config["trainer"], **trainer}}
+        if name == "half":  # the rate for half the batch, doubled again by the rule
+            changed["optimizer"] = {**config["optimizer"], "lr": config["optimizer"]["lr"] / 2}
+        found = train(changed, Process(), tmp_path / name)
+        assert found["test_loss"] == pytest.approx(plain["test_loss"], abs=1e-3), name
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # torch's compiler, of torch
+def test_compiled_is_the_same_and_says_so(config, tmp_path, capsys):
+    config["model"]["dropout"] = 0.0
+    plain = train(config, Process(), tmp_path / "plain")
+    config["trainer"] |= {"compile": True, "epochs": 3}
+    compiled = train(config, Process(), tmp_path / "compiled")
+    assert compiled["test_loss"] == pytest.approx(plain["test_loss"], abs=1e-3)
+    assert ", cpu, compiled, 1 thread(s) each" in capsys.readouterr().out
+    names = [
+        list(torch.load(tmp_path / name / "model.pt", weights_only=True)["model"]) for name in ("plain", "compiled")
+    ]
+    assert names[0] == names[1]
+
+
 def test_a_finished_run_has_nothing_left_to_do(config, tmp_path, capsys):
     metrics = train(config, Process(), tmp_path)
     capsys.readouterr()
@@ -154,8 +275,8 @@ def test_a_loss_that_is_no_number_stops_the_run_at_its_step(config, tmp_path, mo
         train(config, Process(), tmp_path / "run")
     assert str(caught.value).startswith("the loss became nan or inf at step 9 (epoch 2, batch 3 of 6, training images ")
     assert caught.value.exit_code == 1
-    (kept,) = (tmp_path / "run" / "checkpoints").iterdir()
-    assert kept.name == "step_00000006.pt"
+    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == ["best_00000006.pt", "step_00000006.pt"]
     assert not (tmp_path / "run" / "model.pt").exists()
 
 

@@ -11,6 +11,7 @@ from train import vision
 from train.data import InMemory, synthetic
 from train.errors import TrainError
 from train.models import build_model, unchanged
+from train.models.heads import find_head, replace_head
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,30 @@ def test_images_that_do_not_fit_are_told_of_before_training(tmp_path):
     grey = synthetic.load(classes=3, channels=1, size=32, train_images=4, test_images=4)
     with pytest.raises(TrainError, match=r"does not take images of 1x32x32 .* set data.channels or data.size"):
         build_model({"_target_": "torchvision.models.resnet18"}, grey, tmp_path)
+
+
+def test_a_model_for_larger_images_says_which_it_takes(tmp_path, monkeypatch, data):
+    (tmp_path / "wide_for_test.py").write_text(
+        "from torch import nn\n"
+        "def make(num_classes):\n"
+        "    parts = nn.Conv2d(3, 4, 40), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes)\n"
+        "    return nn.Sequential(*parts)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(TrainError, match=r"does not take images of 3x32x32 .*; it takes 64x64: set data.size=64"):
+        build_model({"_target_": "wide_for_test.make"}, data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "head", [nn.Linear(6, 9), nn.Linear(6, 9, bias=False), nn.Conv2d(6, 9, 1), nn.Conv2d(6, 9, 1, bias=False)]
+)
+def test_a_replaced_head_is_of_the_same_kind(head):
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Sequential(nn.ReLU(), head))
+    assert find_head(model) == "1.1"
+    replace_head(model, "1.1", 4)
+    assert type(model[1][1]) is type(head)
+    assert model[1][1].weight.shape[:2] == (4, 6)
+    assert (model[1][1].bias is None) is (head.bias is None)
 
 
 def test_a_model_with_another_number_of_outputs_is_told_of(data, tmp_path):

@@ -21,13 +21,15 @@ pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).parents[2]
 
-# Trains each (name, config, step to die at) of jobs.json in turn; a job that dies leaves its checkpoints. Each meets at
-# a port of its own: a rank that is early would find the store of the job before.
+# Trains each (name, config, step to die at) of jobs.json in turn; a job that dies leaves its checkpoints. At a negative
+# step the last rank alone gets SIGTERM. Each meets at a port of its own: a rank that is early would find the store of
+# the job before.
 WORKER = """
-import gc, json, os
+import gc, json, os, signal
 from pathlib import Path
 import torch.distributed
 from train import loop
+from train.errors import StoppedError
 from train.process import find_process
 real = loop._train_step
 class Killed(Exception): pass
@@ -37,12 +39,17 @@ for name, config, death, port in json.loads(Path("jobs.json").read_text()):
         if training.progress.step == death:
             training.group.gather(None)
             raise Killed
+        process = training.group.process
+        if -training.progress.step == death and process.rank == process.world_size - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
         real(training, images, labels)
     loop._train_step = stepping
     try:
         loop.train(config, find_process(), Path(name))
     except Killed:
         pass
+    except StoppedError as stopped:
+        Path(f"{name}.{find_process().rank}").write_text(str(stopped))
     gc.collect()  # before the group goes: see the end of loop.train
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
@@ -85,7 +92,7 @@ def start(arguments, folder, ranks=2):
 
 def finish(processes):
     try:
-        return [(*process.communicate(timeout=50), process.returncode) for process in processes]
+        return [(*process.communicate(timeout=200), process.returncode) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -102,7 +109,8 @@ def trained(tmp_path_factory, request):
     config["trainer"]["batch_size"] = 12
     config["trainer"]["checkpoint"]["every_steps"] = 3
     config["model"]["width"] = 32
-    jobs = (["whole", config, -1], ["killed", config, 5], ["killed", config, 10], ["killed", config, -1])
+    jobs = (["whole", config, 0.5], ["killed", config, 5], ["killed", config, 10], ["killed", config, 0.5])
+    jobs = (*jobs, ["told", config, -5], ["told", config, 0.5])
     return folder, train_together(folder, request.param, *jobs)
 
 
@@ -130,6 +138,17 @@ def test_killed_and_resumed_ends_with_the_same_bytes(trained):
     ]
 
 
+def test_sigterm_to_one_rank_stops_all_at_one_step_and_what_follows_is_as_if_it_had_not(trained):
+    folder, _ = trained
+    said = {path.read_text() for path in folder.glob("told.*")}
+    assert said == {
+        "SIGTERM: stopped at step 7 (1 of 3 epochs done); what is needed to go on from here is in 'told/checkpoints'"
+    }
+    assert len(list(folder.glob("told.*"))) == len(trained[1])
+    whole, told = weights(folder / "whole"), weights(folder / "told")
+    assert all(whole[name].numpy().tobytes() == told[name].numpy().tobytes() for name in whole)
+
+
 def test_two_ranks_train_as_one_does(tmp_path):
     from train.loop import train
     from train.process import Process
@@ -137,7 +156,7 @@ def test_two_ranks_train_as_one_does(tmp_path):
     config = copy.deepcopy(CONFIG)
     config["model"]["dropout"] = 0.0
     train(config, Process(), tmp_path)
-    train_together(tmp_path, 2, ["two", config, -1])
+    train_together(tmp_path, 2, ["two", config, 0.5])
     one, two = rows(tmp_path), rows(tmp_path / "two")
     for key in ("train_loss", "test_loss", "test_accuracy"):
         assert [row[key] for row in two] == pytest.approx([row[key] for row in one], abs=1e-4)
@@ -156,11 +175,11 @@ def test_a_rank_that_fails_is_gone_at_once_with_its_own_words(tmp_path):
     overrides = ["model._target_=broken_for_test.make", "~model.width", "~model.dropout", "trainer.timeout_minutes=10"]
     processes = start(["-m", "train", *overrides], tmp_path)
     try:
-        _, err = processes[1].communicate(timeout=50)
+        _, err = processes[1].communicate(timeout=200)
         assert processes[1].returncode == 1
         assert err.rstrip().endswith("ValueError: only rank 1")
         began = time.monotonic()
-        processes[0].communicate(timeout=50)
+        processes[0].communicate(timeout=200)
         assert processes[0].returncode != 0
         assert time.monotonic() - began < 30
     finally:

@@ -15,7 +15,7 @@ from runner.cli import VERBS, build_parser
 from tests.conftest import ROOT, Cli, write
 
 SHELLS = ("bash", "zsh", "fish")
-MPI = ("backend", "engine", "kind", "nodes", "processes_per_node")
+MPI = ("backend", "compression", "engine", "kind", "nodes", "processes_per_node")
 
 
 def complete(line: str) -> list[str]:
@@ -33,8 +33,8 @@ def complete(line: str) -> list[str]:
         ("amlrun run -m --str", ["--strict"]),
         ("amlrun run compute=gpu", ["compute=gpu-cluster", "compute=gpu-cluster-lowpriority"]),
         ("amlrun run --detach seed=1 optimizer=a", ["optimizer=adamw"]),
-        ("amlrun run -m model=small_cnn,res", ["model=small_cnn,resnet18"]),
-        ("amlrun run +/model@teacher=res", ["+/model@teacher=resnet18"]),
+        ("amlrun run -m model=small_cnn,res", ["model=small_cnn,resnet18", "model=small_cnn,resnet50"]),
+        ("amlrun run +/model@teacher=res", ["+/model@teacher=resnet18", "+/model@teacher=resnet50"]),
         ("amlrun run dist", ["distribution.", "distribution="]),
         ("amlrun run distribution=mpi distribution.", [f"distribution.{k}=" for k in MPI]),
         ("amlrun run distribution.", ["distribution.kind="]),
@@ -52,6 +52,12 @@ def complete(line: str) -> list[str]:
         ("amlrun run 'experiment=dig", ["experiment=digits", "experiment=digits-resnet18"]),
         ("amlrun list --state comp", ["completed"]),
         ("amlrun list --state=comp", ["--state=completed"]),
+        ("amlrun models pre", ["predict"]),
+        ("amlrun models predict la", ["last"]),
+        ("amlrun models predict last con", ["configs/"]),
+        ("amlrun models package workspace=em", ["workspace=emulator"]),
+        ("amlrun models package last --output con", ["configs/"]),
+        ("amlrun models list con", []),
         ("amlrun completion ", sorted(SHELLS)),
         ("amlrun completion bash ", []),
         ("amlrun schema --write con", ["configs/"]),

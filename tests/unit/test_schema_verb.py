@@ -120,7 +120,8 @@ def test_targets_are_those_defined_in_train_and_those_in_use(project: Path) -> N
     assert {"train.models.tiny.Tiny", "train.models.small_cnn.SmallCNN", "mine.Net"} <= set(found)
     assert "torchvision.models.resnet18" in found
     assert not [name for name in found if "_Part" in name]
-    assert set(targets(project, "data")) == {f"train.data.{name}.load" for name in ("digits", "folder", "synthetic")}
+    names = ("digits", "folder", "idx", "patches", "synthetic")
+    assert set(targets(project, "data")) == {f"train.data.{name}.load" for name in names}
     model = generate(project)["model"]["$defs"]["partial"]["properties"]["_target_"]
     assert model["examples"] == found
 

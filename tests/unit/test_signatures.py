@@ -72,6 +72,8 @@ def test_a_good_target_has_no_problem(project: Path) -> None:
     assert found(project, "model", target="nets.Net", depth=2) == []
     assert found(project, "model", target="nets.Renamed", depth=2) == []
     assert found(project, "data", target="nets.plain.load", path="x") == []
+    assert found(project, "model", target="nets.plain.Net", depth=2, weights="net.pt") == []  # train reads it
+    assert found(project, "data", target="nets.plain.load", path="x", weights="net.pt") != []
 
 
 @pytest.mark.parametrize("target", ["os.system", "Net", "json.loads", "nets2.Net"])

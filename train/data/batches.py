@@ -6,6 +6,10 @@ experiment sees the same batches however it is started, and a run resumed in mid
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +23,11 @@ from train.errors import TrainError
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 Loader = DataLoader[Any]
+
+# Not fork: a copy of a process in which MPI, Horovod, gloo or CUDA run has their locks, held as they happen to be, and
+# not their threads. The server that is forked instead is started anew and has none of them.
+START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+BATCHES_AHEAD = 4  # of each worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,27 +130,87 @@ def test_batches(
     return _loader(Fetch(samples, None), draws, trainer, device)
 
 
-def loaded(batches: Loader) -> Iterator[Batch]:
-    """The loader's batches; what a worker process could not load is raised here in its own words."""
-    for batch in batches:
-        if isinstance(batch, TrainError):
-            raise batch
-        yield batch
+def loaded(batches: Loader, device: torch.device | None = None, channels_last: bool = False) -> Iterator[Batch]:
+    """The loader's batches on `device`; what a worker process could not load is raised here in its own words.
+
+    On a GPU the next batch is copied on a stream of its own while the caller computes with this one. Without a device
+    they stay where they were loaded.
+    """
+    form = torch.channels_last if channels_last else torch.preserve_format
+    whole = (_whole(batch) for batch in batches)
+    if device is not None and device.type == "cuda":
+        yield from _ahead(whole, device, form)
+        return
+    for images, labels in whole:
+        yield images.to(device, memory_format=form), labels.to(device)
+
+
+def _whole(batch: Batch | TrainError) -> Batch:
+    if isinstance(batch, TrainError):
+        raise batch
+    return batch
+
+
+def _ahead(batches: Iterator[Batch], device: torch.device, form: torch.memory_format) -> Iterator[Batch]:
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    waiting: tuple[Batch, torch.cuda.Event] | None = None
+    for images, labels in batches:
+        with torch.cuda.stream(stream):
+            copied = (
+                images.to(device, non_blocking=True, memory_format=form),
+                labels.to(device, non_blocking=True),
+            )
+            after = stream.record_event()
+        if waiting is not None:
+            yield _handed_over(*waiting, device)
+        waiting = copied, after
+    if waiting is not None:
+        yield _handed_over(*waiting, device)
+
+
+def _handed_over(batch: Batch, copied: torch.cuda.Event, device: torch.device) -> Batch:
+    stream = torch.cuda.current_stream(device)
+    stream.wait_event(copied)
+    for tensor in batch:
+        # Its memory belongs to the copying stream, which would write the next batch into it once it is let go of.
+        tensor.record_stream(stream)
+    return batch
 
 
 def _loader(fetch: Fetch, draws: Any, trainer: Mapping[str, Any], device: torch.device) -> Loader:
     workers = int(trainer["workers"])
+    if workers:
+        # torchvision too where it is in use: its import takes a second of each worker, and may need `vision`'s guard.
+        loaded_too = ["train.data.preloaded"] if "torchvision" in sys.modules else []
+        multiprocessing.set_forkserver_preload(["train.data.batches", *loaded_too])
     return DataLoader(
         fetch,
         sampler=draws,
         batch_size=None,
         collate_fn=_as_it_is,
         num_workers=workers,
+        multiprocessing_context=START_METHOD if workers else None,
+        worker_init_fn=_end_with_parent,
+        prefetch_factor=BATCHES_AHEAD if workers else None,
         persistent_workers=workers > 0,
-        pin_memory=device.type == "cuda",
+        pin_memory=device.type == "cuda" and trainer.get("pin_memory") is not False,
         # Its own generator: a loader draws a number at every start, and resuming starts one more.
         generator=torch.Generator().manual_seed(0),
     )
+
+
+def _end_with_parent(_worker: int) -> None:
+    """A worker whose training process was killed ends too. It is no child of that process: torch watches the server,
+    which stays as long as it has workers.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from train.data import Data, InMemory, Normalization
+from train.data import Data, InMemory, Normalization, Preprocessing
+from train.data.augment import InTurn, PerImage, Rows, augmentation
 from train.data.split import stratified
 from train.errors import TrainError
 
 
-def load(size: int = 8, channels: int = 1, test_fraction: float = 0.2, shift: int = 0) -> Data:
+def load(
+    size: int = 8,
+    channels: int = 1,
+    test_fraction: float = 0.2,
+    shift: int = 0,
+    normalization: Mapping[str, Sequence[float]] | None = None,
+    augment: Rows | None = None,
+) -> Data:
     """Handwritten digits 0 to 9, 8 x 8 pixels of 17 grey levels.
 
     `size` scales the images up, `channels` repeats the grey value (torchvision's models take 3). Training images are
-    moved by up to `shift` pixels at random. Which images are held out never changes.
+    moved by up to `shift` pixels at random, then `augment` changes them. The default normalisation is the training
+    images' own. Which images are held out never changes.
     """
     pixels, labels = _pixels()
     names = [str(index) for index in range(len(labels))]
@@ -26,16 +36,17 @@ def load(size: int = 8, channels: int = 1, test_fraction: float = 0.2, shift: in
     if size != images.shape[-1]:
         images = functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=False)
     images = images.expand(-1, channels, -1, -1).contiguous()
-    # In float64: the same to the last bit however many threads add up.
-    mean, std = images[train].double().mean().item(), images[train].double().std().item()
-    normalization = Normalization((mean,) * channels, (std,) * channels)
-    images = normalization.apply(images)
+    normal = Normalization.given(normalization, channels) or _own(images[train], channels)
+    shape = (channels, size, size)
+    change = augmentation(augment, shape)
+    moved = partial(shifted, most=shift) if shift else None
     return Data(
-        train=InMemory(images[train], labels[train], partial(shifted, most=shift) if shift else None),
-        test=InMemory(images[test], labels[test]),
+        train=InMemory(images[train], labels[train], InTurn((moved, PerImage(change) if change else None)), normal),
+        test=InMemory(images[test], labels[test], None, normal),
         classes=tuple("0123456789"),
-        shape=(channels, size, size),
-        normalization=normalization,
+        shape=shape,
+        normalization=normal,
+        preprocessing=Preprocessing(channels, size, size),
     )
 
 
@@ -49,6 +60,12 @@ def shifted(images: torch.Tensor, most: int) -> torch.Tensor:
     batch = torch.arange(count)[:, None, None, None]
     channel = torch.arange(images.shape[1])[None, :, None, None]
     return padded[batch, channel, rows, columns]
+
+
+def _own(images: torch.Tensor, channels: int) -> Normalization:
+    # In float64: the same to the last bit however many threads add up.
+    mean, std = images.double().mean().item(), images.double().std().item()
+    return Normalization((mean,) * channels, (std,) * channels)
 
 
 def _pixels() -> tuple[np.ndarray, torch.Tensor]:
