@@ -18,6 +18,7 @@ from runner.rules import (
     conda,
     distribution,
     env,
+    export,
     inputs,
     limits,
     register,
@@ -40,8 +41,8 @@ class Rule:
 
 
 TOP_LEVEL = (
-    *("name", "tags", "code", "inputs", "limits", "register", "sweep", "compute", "env", "distribution", "workspace"),
-    *("data", "model", "optimizer", "schedule", "trainer", "tracking"),
+    *("name", "tags", "code", "inputs", "limits", "export", "register", "sweep"),
+    *("compute", "env", "distribution", "workspace", "data", "model", "optimizer", "schedule", "trainer", "tracking"),
 )
 
 RULES = (
@@ -85,8 +86,9 @@ RULES = (
     Rule(sweep.policy, ("sweep",)),
     Rule(sweep.values, ("sweep",)),
     Rule(sweep.names, ("git", "seed", *TOP_LEVEL)),
+    Rule(export.packages, ("code", "compute", "env", "export")),
     Rule(register.path, ("register",)),
-    Rule(register.written, ("code", "register")),
+    Rule(register.written, ("code", "export", "register")),
     Rule(tags.room, ("compute", "tags")),
     Rule(tags.reserved, ("tags",)),
     Rule(workspace.config_file, ("compute", "workspace")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def horovod(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
     env = part(values, "env")
     if part(values, "distribution").get("engine") != "horovod" or not on_azure(values):
         return
-    if env.get("kind") == "curated" or not holds_horovod(env, project):
+    if env.get("kind") == "curated" or not holds("horovod", env, project):
         message = "'horovod' is not among the packages of the environment"
         yield warning("distribution.engine", message, "use env=horovod")
 
@@ -86,7 +87,7 @@ def imports_horovod(values: Mapping[str, Any], project: Path) -> Iterator[Findin
     file = root / str(code["script"]) if key == "script" else module.file if module else None
     if file is None or code.get(key) == "train" or "horovod" not in imported(file):
         return
-    if env.get("kind") == "curated" or not holds_horovod(env, project):
+    if env.get("kind") == "curated" or not holds("horovod", env, project):
         message = f"{show(code[key])} imports horovod, which the environment does not list"
         yield warning(f"code.{key}", message, "use env=horovod")
 
@@ -100,7 +101,7 @@ def imported(file: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-def holds_horovod(env: Mapping[str, Any], project: Path) -> bool:
+def holds(package: str, env: Mapping[str, Any], project: Path) -> bool:
     """Whether the environment names it, or cannot be looked into."""
     if env.get("kind") == "image":
         return True
@@ -111,4 +112,4 @@ def holds_horovod(env: Mapping[str, Any], project: Path) -> bool:
             return True
         if env.get(key):
             named.append(path.read_text(encoding="utf-8", errors="replace"))
-    return "horovod" in "\n".join(named).lower()
+    return re.search(rf"(?<![\w-]){package}(?![\w-])", "\n".join(named).lower()) is not None

@@ -12,7 +12,11 @@ from runner.paths import is_file, resolved
 from runner.rules.read import part
 from runner.sources import Module, find_module, parse
 
-WRITTEN_BY_TRAIN = ("outputs/model.pt", "outputs/checkpoints", "outputs/metrics.jsonl")
+WRITTEN_BY_TRAIN = (
+    *("outputs/model.pt", "outputs/best.pt", "outputs/checkpoints", "outputs/metrics.jsonl"),
+    "outputs/evaluation",
+)
+ONNX = "outputs/model.onnx"
 
 
 def path(values: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
@@ -31,7 +35,10 @@ def written(values: Mapping[str, Any], project: Path) -> Iterator[Finding]:
     if not isinstance(name, str) or code.get("command") or not name.startswith("outputs/") or ".." in name:
         return
     if not code.get("script"):
-        if code.get("module") == "train" and not name.startswith(WRITTEN_BY_TRAIN):
+        if code.get("module") == "train" and name == ONNX:
+            if part(values, "export").get("onnx") is not True:
+                yield warning("register.path", f"{show(name)} is not written", "set export.onnx=true")
+        elif code.get("module") == "train" and not name.startswith(WRITTEN_BY_TRAIN):
             hint = f"use {', '.join(WRITTEN_BY_TRAIN)}"
             yield warning("register.path", f"{show(name)} is nothing that train writes", hint)
         return

@@ -12,7 +12,13 @@ from runner.targets.azureml_online import answers
 from runner.targets.azureml_workspace import say
 
 CONFIG = Place("configs/config.yaml", 1, 1)
-KEYS = {"workspace": "workspace", "cluster": "compute.name", "quota": "compute.vm_size", "environment": "env.name"}
+KEYS = {
+    "workspace": "workspace",
+    "cluster": "compute.name",
+    "quota": "compute.vm_size",
+    "environment": "env.name",
+    "inputs": "inputs",
+}
 # Who may not read the quota may still run: Azure itself refuses what exceeds it.
 NOT_DECISIVE = ("quota",)
 

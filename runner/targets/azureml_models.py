@@ -8,6 +8,7 @@ from typing import Any
 
 from runner.spec import Plan
 from runner.targets.azureml_files import run_of
+from runner.targets.azureml_frameworks import framework_of
 from runner.targets.azureml_workspace import Service, quiet, service_errors
 
 
@@ -17,6 +18,7 @@ def register(service: Service, plan: Plan) -> str:
 
     asked: Mapping[str, Any] = plan.config["register"]
     name, path = str(asked["name"]), "outputs/" + str(asked["path"]).removeprefix("outputs/")
+    framework, version = framework_of(plan)
     with service_errors(f"model '{name}' cannot be registered"), quiet():
         made = next(iter(Model.list(service.workspace, name=name, run_id=plan.id)), None)
         if made is None:
@@ -26,8 +28,8 @@ def register(service: Service, plan: Plan) -> str:
                 tags={str(key): str(value) for key, value in (asked.get("tags") or {}).items()},
                 properties={"amlrun.digest": plan.digests.get("config", ""), "amlrun.run": plan.id},
                 description=asked.get("description"),
-                model_framework=asked.get("framework") or Model.Framework.PYTORCH,
-                model_framework_version=asked.get("framework_version"),
+                model_framework=framework,
+                model_framework_version=version,
             )
     return f"{made.name}:{made.version}"
 

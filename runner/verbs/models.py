@@ -1,4 +1,4 @@
-"""models list, download, register: what a workspace keeps."""
+"""models: what a workspace keeps, and what can be done with a model's file here."""
 
 from __future__ import annotations
 
@@ -6,41 +6,25 @@ import argparse
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
 
-from runner import describe, pipeline
-from runner.errors import ConfigError, Place, Problem, TargetError, without_errors
+from runner import describe
+from runner.errors import TargetError
 from runner.project import find_project
-from runner.spec import Run
-from runner.targets import load_target
+from runner.verbs.predicting import package, predict
+from runner.verbs.registry import REMOTE, registry_of, workspace_of, wrong
 from runner.verbs.remote import find_run
 
-REMOTE = "azureml"
 DEFAULT_PATH = "outputs/model.pt"
-COMMAND_LINE = Place("command line")
-
-
-class Registry(Protocol):
-    """A target that keeps models. `workspace` has the shape of its schema."""
-
-    def versions(self, workspace: Mapping[str, Any], name: str | None) -> list[dict[str, Any]]:
-        """Every version, of one model or of all, newest first."""
-
-    def download(self, workspace: Mapping[str, Any], name: str, version: int | None, folder: Path) -> Path:
-        """That version, or the newest, below `folder`."""
-
-    def register(self, run: Run, asked: Mapping[str, Any]) -> str:
-        """The model of a run's outputs: 'NAME:VERSION'."""
 
 
 def models(args: argparse.Namespace) -> int:
     """Dispatch to the verb under `amlrun models`."""
+    return ACTIONS[args.action](args)
+
+
+def list_(args: argparse.Namespace) -> int:
     project = find_project(args.project, Path.cwd())
-    return ACTIONS[args.action](args, project, cast("Registry", load_target(REMOTE, project)))
-
-
-def list_(args: argparse.Namespace, project: Path, registry: Registry) -> int:
-    found = registry.versions(workspace_of(args, project), args.name)
+    found = registry_of(project).versions(workspace_of(project, args.overrides), args.name)
     if args.json:
         print(json.dumps({"models": found}, indent=2))
         return 0
@@ -52,35 +36,31 @@ def list_(args: argparse.Namespace, project: Path, registry: Registry) -> int:
     return 0
 
 
-def download(args: argparse.Namespace, project: Path, registry: Registry) -> int:
-    place = registry.download(workspace_of(args, project), needed(args.name, "--name"), args.version, args.to)
+def download(args: argparse.Namespace) -> int:
+    project, name = find_project(args.project, Path.cwd()), needed(args.name, "--name")
+    place = registry_of(project).download(workspace_of(project, args.overrides), name, args.version, args.to)
     print(json.dumps({"path": str(place)}) if args.json else place)
     return 0
 
 
-def register(args: argparse.Namespace, project: Path, registry: Registry) -> int:
+def register(args: argparse.Namespace) -> int:
+    project = find_project(args.project, Path.cwd())
     run = find_run(project, needed(args.run, "--run"))
     if run.target != REMOTE:
         raise TargetError(f"{run.id} ran on '{run.target}', which keeps no models; its files are in its outputs")
     asked = {"name": needed(args.name, "--name"), "path": args.path or DEFAULT_PATH, "tags": tags_of(args.tag)}
-    made = registry.register(run, asked)
+    made = registry_of(project).register(run, asked)
     print(json.dumps({"model": made}) if args.json else made)
     return 0
 
 
-ACTIONS: Mapping[str, Callable[[argparse.Namespace, Path, Registry], int]] = {
+ACTIONS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "list": list_,
     "download": download,
     "register": register,
+    "predict": predict,
+    "package": package,
 }
-
-
-def workspace_of(args: argparse.Namespace, project: Path) -> Mapping[str, Any]:
-    """The workspace of the configuration: `workspace=emulator` and the like choose another."""
-    (config,) = pipeline.composed(pipeline.Request(project, args.overrides))
-    without_errors(config.problems)
-    workspace: Mapping[str, Any] = config.values["workspace"]
-    return workspace
 
 
 def needed(value: str | None, option: str) -> str:
@@ -95,7 +75,3 @@ def tags_of(pairs: list[str]) -> dict[str, str]:
         if not (name and equals):
             raise wrong(f"'{name}' is no tag", "write --tag NAME=VALUE")
     return {name: value for name, _, value in split}
-
-
-def wrong(what: str, hint: str) -> ConfigError:
-    return ConfigError([Problem(COMMAND_LINE, "", what, hint)])

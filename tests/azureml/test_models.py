@@ -12,11 +12,12 @@ import pytest
 
 from runner import history
 from runner.describe import local_time
-from runner.errors import TargetError
+from runner.errors import RunnerError, TargetError
 from runner.spec import Plan, Run
-from runner.verbs import models
+from runner.verbs import registry as registry_of_models
+from runner.verbs.model_files import model_file
 from tests.azureml.conftest import MakePlan
-from tests.conftest import Cli
+from tests.conftest import Cli, write
 
 KEPT: dict[str, Any] = {
     "name": "digits",
@@ -39,9 +40,11 @@ class Registry:
 
     def download(self, workspace: Mapping[str, Any], name: str, version: int | None, folder: Path) -> Path:
         self.asked.append((workspace["kind"], name, version, folder))
-        if name != "digits":
+        if name not in ("digits", "cats"):
             raise TargetError(f"model '{name}' cannot be downloaded: ModelNotFound")
-        return folder / "model.pt"
+        if name == "cats":
+            write(folder, {"cats/model.onnx": "of the registry", "cats/notes.txt": ""})
+        return folder / ("cats" if name == "cats" else "model.pt")
 
     def register(self, run: Run, asked: Mapping[str, Any]) -> str:
         self.asked.append((run.id, dict(asked)))
@@ -51,7 +54,7 @@ class Registry:
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> Registry:
     kept = Registry()
-    monkeypatch.setattr(models, "load_target", lambda kind, project: kept)
+    monkeypatch.setattr(registry_of_models, "load_target", lambda kind, project: kept)
     return kept
 
 
@@ -137,3 +140,65 @@ def test_what_is_missing_is_named(argv: tuple[str, ...], said: str, cli: Cli, ba
     assert done.code == 2
     assert said in done.err
     assert registry.asked == []
+
+
+@pytest.fixture
+def exported(bare: Path, make_plan: MakePlan) -> Path:
+    """A project with two runs that were here, the older one with a model.onnx, and a file."""
+    for run_id, created in (("cats-1", "2026-01-01"), ("bare-2", "2026-01-02")):
+        plan = make_plan(id=run_id, target="local", project=str(bare), created=f"{created}T00:00:00+00:00")
+        history.store_plan(bare, plan)
+    write(history.files(bare, "cats-1").outputs, {"model.onnx": "of the run"})
+    return write(bare, {"models/m.onnx": "of the folder", "cats-3": "a file wins"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "asked"),
+    [
+        ("models/m.onnx", "of the folder", []),
+        ("cats-3", "a file wins", []),
+        ("cats-1", "of the run", []),
+        ("local://cats-1", "of the run", []),
+        ("cats", "of the run", []),  # the beginning of one run's name
+        ("cats:4", "of the registry", [4]),
+        ("cats:latest", "of the registry", [None]),
+    ],
+)
+def test_a_model_is_a_file_a_run_or_a_registered_one(
+    name: str, text: str, asked: list[int | None], exported: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(exported)
+    with model_file(name, ["workspace=emulator"], None) as path:
+        assert path.read_text() == text
+    assert [(kind, version) for kind, _, version, _ in registry.asked] == [("emulator", number) for number in asked]
+
+
+def test_a_name_that_no_run_has_is_looked_for_in_the_registry(
+    bare: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bare)
+    with model_file("cats", [], None) as path:
+        assert path.read_text() == "of the registry"
+    assert not path.exists()
+    assert registry.asked[0][:3] == ("azureml", "cats", None)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("models/gone.onnx", "there is no file 'models/gone.onnx'; MODEL is a .onnx file, a run, or a registered"),
+        ("gone.onnx", "there is no file 'gone.onnx'"),
+        ("a b", "there is no file 'a b'"),
+        ("bare-2", "bare-2 has no outputs/model.onnx; 'export.onnx=true' makes a run write it"),
+        ("last", "bare-2 has no outputs/model.onnx"),
+        ("dogs", "no run 'dogs', nor a registered model: model 'dogs' cannot be downloaded: ModelNotFound"),
+        ("digits:1", "the registered model 'digits:1' holds no .onnx file"),
+    ],
+)
+def test_what_is_no_model_says_what_it_was_looked_for_as(
+    name: str, expected: str, exported: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(exported)
+    with pytest.raises(RunnerError) as caught, model_file(name, [], None):
+        pass
+    assert expected in str(caught.value)

@@ -17,6 +17,7 @@ from runner.rules import (
     conda,
     distribution,
     env,
+    export,
     inputs,
     limits,
     register,
@@ -36,6 +37,7 @@ HERE = {"kind": "local"}
 CONDA = {"kind": "auto", "conda_file": "configs/env/files/conda.yml", "image": "auto", "pip": []}
 TRAIN = {"root": ".", "module": "train", "script": None, "command": None}
 SCRIPT = {"root": ".", "module": "train", "script": "runner/spec.py", "command": None}
+EXPORTS = {"code": TRAIN, "compute": CLUSTER, "export": {"onnx": True}}
 HOROVOD = {**SCRIPT, "root": "tests/configs", "script": "invalid/script-imports-horovod/script-imports-horovod.py"}
 SILENT = {**SCRIPT, "script": "runner/errors.py"}
 WRITES = {**SCRIPT, "script": "train/__main__.py"}  # the module that it imports names outputs
@@ -181,7 +183,16 @@ ROWS: list[tuple[Any, dict[str, Any], list[str]]] = [
     (sweep.names, {"sweep": {"params": {"optimizer.lr": "1,2", "seed": "1,2"}}, "optimizer": {"lr": 1}}, []),
     (sweep.names, {"sweep": {"params": {"model": "a,b", "+x.y": "1,2", "trainer.epochs": "1"}}, "optimizer": {}}, []),
     (register.written, {"code": TRAIN, "register": {"path": "outputs/weights.h5"}}, ["register.path"]),
+    (export.packages, {**EXPORTS, "env": CONDA}, ["export.onnx", "export.onnx"]),
+    (export.packages, {**EXPORTS, "env": {**CONDA, "pip": ["onnxruntime==1.22.0"]}}, ["export.onnx"]),
+    (export.packages, {**EXPORTS, "env": {**CONDA, "pip": ["onnx==1.19.0", "onnxruntime"]}}, []),
+    (export.packages, {**EXPORTS, "env": {"kind": "curated"}}, []),
+    (export.packages, {**EXPORTS, "env": CONDA, "compute": HERE}, []),
+    (export.packages, {**EXPORTS, "env": CONDA, "export": {"onnx": False}}, []),
+    (export.packages, {**EXPORTS, "env": CONDA, "code": SCRIPT}, []),
     (register.written, {"code": TRAIN, "register": {"path": "outputs/checkpoints"}}, []),
+    (register.written, {"code": TRAIN, "export": {"onnx": True}, "register": {"path": "outputs/model.onnx"}}, []),
+    (register.written, {"code": TRAIN, "register": {"path": "outputs/model.onnx"}}, ["register.path"]),
     (register.written, {"code": SILENT, "register": {"path": "outputs/weights.h5"}}, ["register.path"]),
     (register.written, {"code": WRITES, "register": {"path": "outputs/weights.h5"}}, []),
     (register.written, {"code": {**WRITES, "command": "x"}, "register": {"path": "outputs/weights.h5"}}, []),
