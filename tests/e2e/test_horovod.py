@@ -58,9 +58,9 @@ TRAIN = """
 import os, runpy, signal, sys
 from train import loop
 from train.errors import StoppedError
-real = loop._train_step
+real, word = loop._train_step, sys.argv[1]
 def stepping(training, images, labels):
-    if sys.argv[1] == "stop" and training.progress.step == 30 and training.group.process.rank == 1:
+    if word == "stop" and training.progress.step == 30 and training.group.process.rank == 1:
         os.kill(os.getpid(), signal.SIGTERM)
     real(training, images, labels)
 loop._train_step = stepping
