@@ -35,7 +35,7 @@ def save_model(
     `torch.load(path, weights_only=True)` reads it: plain containers and tensors, no pickled code.
     """
     content = {
-        "model": {name: value.cpu() for name, value in model.state_dict().items()},
+        "model": _on_cpu(model.state_dict()),
         "config": dict(config),
         "classes": list(data.classes),
         "shape": list(data.shape),
@@ -44,6 +44,13 @@ def save_model(
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(content, path)
+
+
+def _on_cpu(state: dict[str, Any]) -> dict[str, Any]:
+    """The same mapping: it carries versions that some models (mnasnet) ask for when they load it."""
+    for name, value in state.items():
+        state[name] = value.cpu()
+    return state
 
 
 def require_onnx(spec: Mapping[str, Any]) -> None:

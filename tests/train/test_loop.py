@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from train import loop, tracking
+from train import export, loop, tracking, vision
 from train.checkpoint import identity
+from train.data import Data, InMemory, Normalization
 from train.errors import DivergedError, StoppedError, TrainError
 from train.loop import train
 from train.process import Process
@@ -100,6 +101,16 @@ def test_killed_anywhere_and_resumed_is_as_if_never_stopped(config, tmp_path, mo
     train(config, Process(), resumed)
     assert same_weights(tmp_path / "whole", resumed)
     assert comparable(tmp_path / "whole") == comparable(resumed)
+
+
+def test_a_model_that_asks_for_its_version_loads_what_was_saved(tmp_path):
+    network = vision.torchvision().models.mnasnet0_5(num_classes=3)
+    normal = Normalization((0.0,) * 3, (1.0,) * 3)
+    empty = torch.zeros(0, 3, 32, 32)
+    samples = InMemory(empty, torch.zeros(0, dtype=torch.int64))
+    data = Data(samples, samples, ("a", "b", "c"), (3, 32, 32), normal)
+    export.save_model(tmp_path / "model.pt", network, data, {}, {})
+    network.load_state_dict(torch.load(tmp_path / "model.pt", weights_only=True)["model"])
 
 
 NORMED = """
