@@ -36,16 +36,20 @@ PATTERNS: tuple[tuple[str, re.Pattern[bytes]], ...] = (
     ("a Hugging Face token", re.compile(rb"\bhf_[A-Za-z0-9]{34,}\b")),
     ("a JSON web token", re.compile(rb"\beyJ[A-Za-z0-9_-]{15,}\.eyJ[A-Za-z0-9_-]{15,}\.[A-Za-z0-9_-]{20,}\b")),
 )
-# One pass that is true for every file with a match, so that ordinary files cost a single search.
-ANY = re.compile(b"|".join(pattern.pattern for _, pattern in PATTERNS))
+# In every match of a pattern above is one of these. Looking for bytes takes a twentieth of looking for a pattern.
+LITERALS = (
+    *(b"PRIVATE KEY", b"sig=", b"AccountKey=", b"Q~", b"AKIA", b"ASIA", b"AIza", b"hf_", b"eyJ"),
+    *(b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_"),
+)
 
 
 def find_in(content: bytes) -> Iterator[tuple[int, int, str]]:
     """Line, column (from 1) and kind of each thing that looks like a key."""
-    if not ANY.search(content):
+    there = [literal for literal in LITERALS if literal in content]
+    if not there:
         return
     for number, line in enumerate(content.splitlines(), start=1):
-        if ALLOW.encode() in line:
+        if not any(literal in line for literal in there) or ALLOW.encode() in line:
             continue
         for kind, pattern in PATTERNS:
             found = pattern.search(line)

@@ -34,6 +34,8 @@ CLUSTER = {"kind": "amlcompute", "name": "gpu", "vm_size": "Standard_NC64as_T4_v
 CPU = {**CLUSTER, "vm_size": "Standard_DS3_v2"}
 LOW = {**CLUSTER, "priority": "lowpriority"}
 HERE = {"kind": "local"}
+# Of a script that trains without our packages.
+OTHER = {"kind": "auto", "conda_file": "tests/emulator/tutorial/conda_dependencies.yml", "image": "auto", "pip": []}
 CONDA = {"kind": "auto", "conda_file": "configs/env/files/conda.yml", "image": "auto", "pip": []}
 TRAIN = {"root": ".", "module": "train", "script": None, "command": None}
 SCRIPT = {"root": ".", "module": "train", "script": "runner/spec.py", "command": None}
@@ -44,6 +46,7 @@ WRITES = {**SCRIPT, "script": "train/__main__.py"}  # the module that it imports
 PYTORCH = {"kind": "pytorch", "nodes": 1, "processes_per_node": "auto", "backend": "auto"}
 NAMED = {"kind": "azureml", "subscription_id": "s", "resource_group": "r", "name": "n"}
 GRID = {"sampler": "grid", "params": {"seed": "1,2"}}
+STOPPING: dict[str, Any] = {"code": TRAIN, "compute": {"kind": "amlcompute"}, "sweep": {"policy": {"kind": "median"}}}
 
 # rule, values, paths of what it finds. Where it finds nothing the values are the valid neighbour of the row above.
 ROWS: list[tuple[Any, dict[str, Any], list[str]]] = [
@@ -183,13 +186,14 @@ ROWS: list[tuple[Any, dict[str, Any], list[str]]] = [
     (sweep.names, {"sweep": {"params": {"optimizer.lr": "1,2", "seed": "1,2"}}, "optimizer": {"lr": 1}}, []),
     (sweep.names, {"sweep": {"params": {"model": "a,b", "+x.y": "1,2", "trainer.epochs": "1"}}, "optimizer": {}}, []),
     (register.written, {"code": TRAIN, "register": {"path": "outputs/weights.h5"}}, ["register.path"]),
-    (export.packages, {**EXPORTS, "env": CONDA}, ["export.onnx", "export.onnx"]),
-    (export.packages, {**EXPORTS, "env": {**CONDA, "pip": ["onnxruntime==1.22.0"]}}, ["export.onnx"]),
-    (export.packages, {**EXPORTS, "env": {**CONDA, "pip": ["onnx==1.19.0", "onnxruntime"]}}, []),
+    (export.packages, {**EXPORTS, "env": CONDA}, []),
+    (export.packages, {**EXPORTS, "env": OTHER}, ["export.onnx", "export.onnx"]),
+    (export.packages, {**EXPORTS, "env": {**OTHER, "pip": ["onnxruntime==1.22.0"]}}, ["export.onnx"]),
+    (export.packages, {**EXPORTS, "env": {**OTHER, "pip": ["onnx==1.19.0", "onnxruntime"]}}, []),
     (export.packages, {**EXPORTS, "env": {"kind": "curated"}}, []),
-    (export.packages, {**EXPORTS, "env": CONDA, "compute": HERE}, []),
-    (export.packages, {**EXPORTS, "env": CONDA, "export": {"onnx": False}}, []),
-    (export.packages, {**EXPORTS, "env": CONDA, "code": SCRIPT}, []),
+    (export.packages, {**EXPORTS, "env": OTHER, "compute": HERE}, []),
+    (export.packages, {**EXPORTS, "env": OTHER, "export": {"onnx": False}}, []),
+    (export.packages, {**EXPORTS, "env": OTHER, "code": SCRIPT}, []),
     (register.written, {"code": TRAIN, "register": {"path": "outputs/checkpoints"}}, []),
     (register.written, {"code": TRAIN, "export": {"onnx": True}, "register": {"path": "outputs/model.onnx"}}, []),
     (register.written, {"code": TRAIN, "register": {"path": "outputs/model.onnx"}}, ["register.path"]),
@@ -219,6 +223,15 @@ ROWS: list[tuple[Any, dict[str, Any], list[str]]] = [
     (sweep.policy, {"sweep": {"policy": {"kind": "bandit", "slack_factor": 1, "slack_amount": None}}}, []),
     (sweep.values, {"sweep": {**GRID, "params": {"lr": "interval(0,1)"}}}, ["sweep.params.lr"]),
     (sweep.values, {"sweep": {**GRID, "sampler": "random", "params": {"lr": "interval(0,1)"}}}, []),
+    (sweep.values, {"sweep": {**GRID, "sampler": "bayesian", "params": {"lr": "interval(1,0)"}}}, ["sweep.params.lr"]),
+    (sweep.metric, {"code": TRAIN, "sweep": {**GRID, "metric": "val_accuracy"}}, ["sweep.metric"]),
+    (sweep.metric, {"code": TRAIN, "sweep": {**GRID, "metric": "test_accuracy"}}, []),
+    (sweep.metric, {"code": TRAIN, "sweep": {**GRID, "metric": None}}, []),
+    (sweep.live, {**STOPPING, "tracking": {"trackers": ["jsonl"]}}, ["sweep.policy"]),
+    (sweep.live, {**STOPPING, "tracking": {"trackers": ["jsonl", "azureml"]}}, []),
+    (sweep.live, {**STOPPING, "tracking": {"trackers": ["jsonl"]}, "compute": {"kind": "local"}}, []),
+    (sweep.live, {**STOPPING, "tracking": {"trackers": ["jsonl"]}, "sweep": GRID}, []),
+    (sweep.metric, {"code": {**TRAIN, "script": "s.py"}, "sweep": {**GRID, "metric": "val_accuracy"}}, []),
     (register.path, {"register": {"path": "outputs"}}, ["register.path"]),
     (register.path, {"register": {"path": "outputs/model.pt"}}, []),
     (register.path, {"register": None}, []),

@@ -31,6 +31,12 @@ def test_finds(kind: str) -> None:
     assert kind in [found for line, _, found in find_in(text.encode()) if line == 2]
 
 
+@pytest.mark.parametrize("prefix", ["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "AKIA", "ASIA"])
+def test_finds_every_form_of_a_kind(prefix: str) -> None:
+    rest = {"AKIA": "ABCDEFGH23456723", "ASIA": "ABCDEFGH23456723"}.get(prefix, "a1B2c3D4" * 8)
+    assert list(find_in(f"x\r\ny = {prefix}{rest}\n".encode())) != []
+
+
 @pytest.mark.parametrize(
     "text",
     [
