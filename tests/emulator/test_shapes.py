@@ -98,6 +98,10 @@ ANSWERS: Mapping[str, tuple[str, ...]] = {
     ),
     "artifacts.get": ARTIFACT,
     "artifacts.list_all": each(ARTIFACT, *PAGE),
+    "environments.build": (),
+    "quotas.list_all": ("value.0.id", "value.0.type", "value.0.limit", "value.0.unit"),
+    "quotas.update": ("value",),  # as many as were asked about: none
+    "runs.counts": ("completed", "failed", "running", "queued", "canceled"),
     "compute.change": COMPUTE,
     "compute.create": COMPUTE,
     "compute.delete": (),

@@ -43,7 +43,8 @@ def idx(folder: Path) -> list[str]:
 
 
 def birds(folder: Path) -> list[str]:
-    return [*photographs(folder), f"data.path={folder}", "data.url=null", "model.weights=null"]
+    [_, *overrides] = photographs(folder)
+    return [*overrides, f"data.path={folder}", "data.url=null", "model.weights=null"]
 
 
 def photographs(folder: Path) -> list[str]:
@@ -60,7 +61,8 @@ def photographs(folder: Path) -> list[str]:
 
 # What an experiment needs that is not here: data that are downloaded, or the user's own.
 SUBSTITUTES: dict[str, Callable[[Path], list[str]]] = {
-    "birds": lambda folder: [word for word in birds(folder) if not word.startswith("inputs")],
+    "birds": birds,
+    "tutorial-sweep": birds,
     "folder": photographs,
     "mnist": idx,
     "mnist-ddp": idx,
