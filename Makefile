@@ -5,12 +5,13 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 AZURE := .venv-azure
+PEERS := .venv-peers
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := .ci/constraints.txt
 ARGS ?= experiment=digits
 PYTEST ?= $(BIN)/python -m pytest
 
-.PHONY: help run azure horovod test test-slow check docs clean setup setup-dev browser
+.PHONY: help run azure horovod test test-slow check docs bench bench-setup clean setup setup-dev browser
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -36,6 +37,11 @@ check: $(VENV)/.dev ## lint, format, types, import layers, sizes, docs
 	$(BIN)/lint-imports
 	$(PYTEST) -m check
 
+bench: $(VENV)/.dev bench-setup ## every benchmark against its peers: one table, and tests/benchmarks/results.json
+	$(BIN)/python -m tests.benchmarks
+
+bench-setup: $(PEERS)/.ready ## install what is measured against, from PyPI, into $(PEERS)
+
 docs: $(VENV)/.dev ## write the generated pages of docs/
 	$(BIN)/python docs/generate.py
 
@@ -54,17 +60,17 @@ browser:
 	  || echo "that failed: the page's browser test will be skipped"
 
 clean: ## remove caches and the virtual environment (.runs/ stays)
-	rm -rf $(VENV) $(AZURE) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) $(AZURE) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.train: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi]'
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi,sweep,plots,onnx]'
 	touch $@
 
 $(VENV)/.azure: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi,azure,emulator]'
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi,sweep,plots,onnx,azure,emulator]'
 	touch $@ $(VENV)/.train
 
 # From source, against the torch and the Open MPI of $(VENV): a build for another pair does not load.
@@ -83,6 +89,11 @@ $(AZURE)/.ready: pyproject.toml $(CONSTRAINTS)
 	$(AZURE)/bin/python -m pip --disable-pip-version-check install --quiet -c $(CONSTRAINTS) -e '.[azure,mlflow,emulator,mpi,dev]'
 	touch $@
 
+$(PEERS)/.ready: .ci/peers.txt
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet -r .ci/peers.txt
+	touch $@
+
 $(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(BIN)/python
-	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi,tracking,onnx,plots,pretrained,dev]'
+	$(PIP) install --quiet -c $(CONSTRAINTS) -e '.[train,mpi,sweep,tracking,onnx,plots,pretrained,dev]'
 	touch $@ $(VENV)/.train

@@ -61,6 +61,18 @@ def sweep_without_multirun(text: str) -> Problem:
     return at_override(text, key.lstrip("+~"), "several values, but this is a single run", hint)
 
 
+def unlistable(o: Any, points_of: Callable[[list[Any]], list[list[str]]], *, counts: bool) -> list[Problem]:
+    """Why Hydra's sweeper can make no points of the override; one that does not count may have none."""
+    text = o.input_line or ""
+    if o.is_sweep_override() and not o.is_discrete_sweep():
+        return [not_discrete(text)]
+    try:
+        points = points_of([o])
+    except Exception:  # noqa: BLE001 - Hydra raises bare exceptions of several classes on bad input
+        return [nested_sweep(text)]
+    return [empty_sweep(text)] if counts and not points else []
+
+
 def empty_sweep(text: str) -> Problem:
     key, _, value = text.partition("=")
     hint = "glob() matches options of a config group only" if "glob(" in value else "range() stops before its end"
@@ -99,6 +111,31 @@ def refused_choice(error: Exception, given: Sequence[str]) -> tuple[Problem, str
     return None
 
 
+def drop_unknown_choices(
+    groups: Sequence[Any], options: Mapping[str, Sequence[str]]
+) -> tuple[list[Any], list[Problem]]:
+    """The choices (Hydra's overrides) that may be possible, and what is wrong with the others."""
+    kept: list[Any] = []
+    problems: list[Problem] = []
+    for o in groups:
+        value = o.value()
+        known = options.get(o.key_or_group, ())
+        asked = value if isinstance(value, list) else [value]
+        if o.is_delete() and value is not None and not isinstance(value, str):
+            problems.append(odd_removal(o.key_or_group, o.input_line or ""))
+            continue
+        if value is None and not o.is_delete():
+            problems.append(no_choice(o.key_or_group, o.input_line or ""))
+            continue
+        checked = not o.is_delete() and o.key_or_group.split("/")[0] not in ("hydra", "hydra.searchpath")
+        bad = [v for v in asked if checked and v is not None and v not in known]
+        if bad:
+            problems += [unknown_choice(o.key_or_group, v, known, o.input_line or "") for v in bad]
+        else:
+            kept.append(o)
+    return kept, problems
+
+
 def odd_removal(group: str, text: str) -> Problem:
     return at_override(text, group, "an option to remove is named by text", f"write ~{group}")
 
@@ -129,10 +166,13 @@ def refused(text: str, key: str, known: Any, error: Exception) -> Problem:
         return at_override(text, key, f"'{parent}' is {what}", f"set '{parent}' itself")
     if text.startswith("~"):
         return at_override(text, key, "not there, so it cannot be removed", meant_key(parts, index, known))
-    hint = (
-        meant_key(parts, index, known) or f"{keys_of(parts[:index], known)}; a new one is added by +{text.lstrip('+')}"
-    )
-    return at_override(text, key, "unknown key", hint)
+    return unknown_key(text, parts, index, known)
+
+
+def unknown_key(text: str, parts: Sequence[str], index: int, known: Mapping[str, Any]) -> Problem:
+    """`known` is the mapping that lacks `parts[index]`."""
+    added = f"{keys_of(parts[:index], known)}; a new one is added by +{text.lstrip('+')}"
+    return at_override(text, ".".join(parts), "unknown key", meant_key(parts, index, known) or added)
 
 
 def inside(node: Any, name: str) -> tuple[Any] | None:

@@ -64,7 +64,8 @@ class Facts:
 
 def plan(jobs: Sequence[Job], facts: Facts) -> list[Plan]:
     """One Plan for each Job, in order. The `request` of the target is still empty."""
-    return [plan_one(job, facts) for job in jobs]
+    known: dict[tuple[str, Path], bool] = {}
+    return [plan_one(job, facts, known) for job in jobs]
 
 
 def renewed(old: Plan, project: Path, python: str, now: str, random: str) -> Plan:
@@ -115,7 +116,7 @@ def yaml_files(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in paths}
 
 
-def plan_one(job: Job, facts: Facts) -> Plan:
+def plan_one(job: Job, facts: Facts, known: dict[tuple[str, Path], bool]) -> Plan:
     layout, resolved = lay_out(job, facts.machine)
     resolved["env"] = describe_env(job, facts.python)
     values = dict(job.config.values)
@@ -147,7 +148,7 @@ def plan_one(job: Job, facts: Facts) -> Plan:
         resolved=resolved,
         snapshot=facts.snapshots[snapshot_key(job.code)].ref,
         git=facts.git,
-        not_checked=not_checked(job),
+        not_checked=not_checked(job, known),
         not_asked=() if local else NOT_ASKED,
     )
 

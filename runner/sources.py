@@ -12,6 +12,7 @@ from pathlib import Path
 from runner.paths import is_file, is_folder
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 # What holds statements that run with those around it.
 BLOCKS = (ast.If, ast.Try, ast.With, ast.For, ast.While, ast.Match, ast.match_case, ast.ExceptHandler)
 # Annotations and values of a dataclass that its `__init__` takes nothing for.
@@ -69,15 +70,13 @@ def look_up(module: Module, name: str, depth: int = 0) -> Symbol | None:
     tree = parse(module.file)
     if tree is None or depth > DEEPEST:
         return Symbol(module, None)
-    for node in reversed(list(statements(tree))):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and node.name == name:
-            return Symbol(module, node)
+    for node, names in bindings(tree):
         if isinstance(node, ast.ImportFrom):
             found = through_import(module, node, name, depth)
             if found is not None:
                 return found
-        elif name in assigned(node):
-            return Symbol(module, None)
+        elif name in names:
+            return Symbol(module, node if isinstance(node, DEFINITIONS) and node.name == name else None)
     if find_module(f"{module.name}.{name}", module.folders) or has_getattr(tree):
         return Symbol(module, None)
     return None
@@ -87,7 +86,7 @@ def names_in(module: Module, depth: int = 0) -> list[str]:
     """Public names of a module, star imports and submodules included."""
     found: list[str] = []
     for node in statements(parse(module.file) or ast.Module([], [])):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        if isinstance(node, DEFINITIONS):
             found.append(node.name)
         elif isinstance(node, ast.ImportFrom) and depth < DEEPEST:
             source = imported_from(module, node)
@@ -119,6 +118,17 @@ def parse(file: Path) -> ast.Module | None:
         return ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):
         return None
+
+
+@lru_cache(maxsize=512)
+def bindings(tree: ast.Module) -> list[tuple[ast.stmt, frozenset[str]]]:
+    """The module's statements that bind names, the last one first, with these names (not those of `from` imports)."""
+    found = []
+    for node in reversed(list(statements(tree))):
+        names = {*assigned(node), *([node.name] if isinstance(node, DEFINITIONS) else [])}
+        if names or isinstance(node, ast.ImportFrom):
+            found.append((node, frozenset(names)))
+    return found
 
 
 def statements(tree: ast.Module | ast.ClassDef) -> Iterator[ast.stmt]:
@@ -164,6 +174,7 @@ def assigned(node: ast.stmt) -> list[str]:
     return [name.id for name in names if isinstance(name.ctx, ast.Store)]
 
 
+@lru_cache(maxsize=512)
 def has_getattr(tree: ast.Module) -> bool:
     """Whether the module may have names that only running it shows."""
     made = (name.id for name in ast.walk(tree) if isinstance(name, ast.Name))

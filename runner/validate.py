@@ -8,14 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from runner.errors import ConfigError, Problem
 from runner.finding import Finding
-from runner.rules import RULES
+from runner.rules import RULES, Rule
 from runner.schema_check import MISSING, absent_top, check_part, unknown_top
 from runner.spec import Code, Config, Distribution, Job
+
+RULES_BY_KEYS: dict[tuple[str, ...], list[tuple[int, Rule]]] = {}
+for _number, _rule in enumerate(RULES):
+    RULES_BY_KEYS.setdefault(_rule.keys, []).append((_number, _rule))
 
 
 def validate(configs: Sequence[Config], *, strict: bool = False) -> tuple[list[Job], list[Problem]]:
@@ -31,17 +36,24 @@ def validate(configs: Sequence[Config], *, strict: bool = False) -> tuple[list[J
     unique = sorted(dict.fromkeys(problems), key=order)
     if any(strict or problem.severity == "error" for problem in unique):
         raise ConfigError(unique)
-    return [make_job(config) for config in configs], unique
+    roots: dict[Path, Path] = {}
+    return [make_job(config, roots) for config in configs], unique
 
 
 @dataclass
 class Memory:
-    """What is known of a project's parts: a part is the JSON of one top-level key, numbered in order of appearance."""
+    """What is known of a project's parts: a part is the JSON of one top-level key, numbered in order of appearance.
+
+    `seen` has the numbers by the parts themselves, which points of a sweep share (and which are kept, so that their
+    `id` stays theirs); `tops` has what is wrong with a set of top-level keys.
+    """
 
     schemas: Path
+    seen: dict[tuple[str, int], tuple[Any, int]] = field(default_factory=dict)
+    tops: dict[tuple[str, ...], tuple[list[Finding], list[Finding]]] = field(default_factory=dict)
     numbers: dict[tuple[str, str], int] = field(default_factory=dict)
     parts: list[tuple[Any, list[Finding]]] = field(default_factory=list)
-    rules: dict[tuple[int, ...], list[Finding]] = field(default_factory=dict)
+    rules: dict[tuple[Any, ...], list[tuple[int, Finding]]] = field(default_factory=dict)
 
 
 def check(config: Config, memory: Memory) -> list[Problem]:
@@ -49,20 +61,30 @@ def check(config: Config, memory: Memory) -> list[Problem]:
     reported = {tuple(problem.path.split(".")) for problem in config.problems if problem.severity == "error"}
     if not config.values:
         return list(config.problems)
-    top = unknown_top(config.values, memory.schemas)
-    unknown = {finding.path[0] for finding in top}
-    if not reported:  # else what is absent could not be composed
-        top += absent_top(config.values, memory.schemas)
+    names = tuple(config.values)
+    if names not in memory.tops:
+        tops = unknown_top(config.values, memory.schemas), absent_top(config.values, memory.schemas)
+        memory.tops[names] = tops
+    strange, lacking = memory.tops[names]
+    unknown = {finding.path[0] for finding in strange}
+    top = strange if reported else strange + lacking  # what is absent could perhaps not be composed
     numbers = {key: number_of(key, value, memory) for key, value in config.values.items() if key not in unknown}
     found = top + [finding for number in numbers.values() for finding in memory.parts[number][1]]
     malformed = {finding.path for finding in found}
-    for index in range(len(RULES)):
-        found += [finding for finding in run_rule(index, config, numbers, memory) if finding.path not in malformed]
+    by_rule = [pair for keys in RULES_BY_KEYS for pair in run_rules(keys, config, numbers, memory)]
+    found += [finding for _, finding in sorted(by_rule, key=itemgetter(0)) if finding.path not in malformed]
     return [*config.problems, *(place(finding, config) for finding in found if finding.path not in reported)]
 
 
 def number_of(key: str, value: Any, memory: Memory) -> int:
     """The part's number; its schema is checked when it is new."""
+    same = (key, id(value))
+    if same not in memory.seen:
+        memory.seen[same] = value, number_by_text(key, value, memory)
+    return memory.seen[same][1]
+
+
+def number_by_text(key: str, value: Any, memory: Memory) -> int:
     try:
         text = json.dumps(value, default=repr)
     except (RecursionError, ValueError):
@@ -74,13 +96,16 @@ def number_of(key: str, value: Any, memory: Memory) -> int:
     return number
 
 
-def run_rule(index: int, config: Config, numbers: Mapping[str, int], memory: Memory) -> list[Finding]:
-    rule = RULES[index]
-    known = (index, *(numbers.get(key, -1) for key in rule.keys))
+def run_rules(
+    keys: tuple[str, ...], config: Config, numbers: Mapping[str, int], memory: Memory
+) -> list[tuple[int, Finding]]:
+    """What the rules that read these keys find, each with the rule's number; they run for new values only."""
+    known = (keys, *[numbers.get(key, -1) for key in keys])
     if known not in memory.rules:
-        parts = {key: memory.parts[numbers[key]][0] for key in rule.keys if key in numbers}
+        parts = {key: memory.parts[numbers[key]][0] for key in keys if key in numbers}
         values = {key: part for key, part in parts.items() if part is not MISSING}
-        memory.rules[known] = list(rule.check(values, config.project))
+        rules = RULES_BY_KEYS[keys]
+        memory.rules[known] = [(n, found) for n, rule in rules for found in rule.check(values, config.project)]
     return memory.rules[known]
 
 
@@ -98,7 +123,7 @@ def order(problem: Problem) -> tuple[bool, str, int, int]:
     return False, where.source, where.line or 0, where.column or 0
 
 
-def make_job(config: Config) -> Job:
+def make_job(config: Config, roots: dict[Path, Path]) -> Job:
     """A valid configuration, typed. Everything read here was checked by the schemas."""
     values = config.values
     return Job(
@@ -111,7 +136,7 @@ def make_job(config: Config) -> Job:
         env=values["env"],
         workspace=values["workspace"],
         distribution=Distribution(**values["distribution"]),
-        code=make_code(values["code"], config.project),
+        code=make_code(values["code"], config.project, roots),
         inputs=values.get("inputs") or {},
         limits=values.get("limits") or {},
         require_clean=bool((values.get("git") or {}).get("require_clean")),
@@ -125,11 +150,16 @@ def target_of(values: Mapping[str, Any]) -> str:
     return "azureml_v2" if values["workspace"].get("sdk") == "v2" else "azureml"
 
 
-def make_code(code: Mapping[str, Any], project: Path) -> Code:
+def make_code(code: Mapping[str, Any], project: Path, roots: dict[Path, Path] | None = None) -> Code:
+    """`roots` remembers what folders resolve to, for the next one."""
+    roots = {} if roots is None else roots
     kind = next(kind for kind in ("command", "script", "module") if code.get(kind))
     entry = tuple(code[kind]) if isinstance(code[kind], list) else code[kind]
     arguments = () if kind == "module" else words(code.get("arguments"))
-    return Code(kind, (project / code.get("root", ".")).resolve(), entry, arguments)
+    root = project / code.get("root", ".")
+    if root not in roots:
+        roots[root] = root.resolve()
+    return Code(kind, roots[root], entry, arguments)
 
 
 def words(arguments: Any) -> tuple[str, ...]:

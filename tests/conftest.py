@@ -40,6 +40,14 @@ class Outcome:
 Cli = Callable[..., Outcome]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compositions(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is composed is kept for other tests that compose the same files, not among what the user has."""
+    folder = tmp_path_factory.getbasetemp()
+    workers = os.environ.get("PYTEST_XDIST_WORKER")
+    os.environ["AMLRUN_CACHE"] = str((folder.parent if workers else folder) / "compositions")
+
+
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[None]:
     """Whatever a test does to the environment and the current folder ends with it."""

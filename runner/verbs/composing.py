@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from runner import cost, describe, history, pipeline
-from runner.errors import ConfigError, Problem, without_errors
+from runner import cost, describe, history, json_text, pipeline
+from runner.errors import ConfigError, without_errors
 from runner.lock import write_lock
 from runner.pipeline import Request
 from runner.project import find_project
 from runner.spec import Plan
 from runner.verbs import asking
 from runner.verbs.comparing import comparison
+from runner.verbs.ending import show_warnings
 from runner.verbs.remote import find_run
 
 
@@ -61,14 +62,14 @@ def plan(args: argparse.Namespace) -> int:
         return code
     if args.json:
         snapshots = [snapshot.as_json() for snapshot in done.snapshots]
-        data = {
-            "plans": [item.as_json() for item in asking.answered(done.plans, asked)],
+        rest = {
             "snapshot": snapshots[0] if len(snapshots) == 1 else snapshots,
             "cost": cost.total(done.plans),
             "problems": [problem.as_json() for problem in done.blockers],
             **({"online": asking.as_json(done.plans, asked)} if args.online else {}),
         }
-        print(json.dumps(data, indent=2))
+        sys.stdout.writelines(json_text.document(asking.answered(done.plans, asked), rest))
+        print()
         return code
     show_warnings(done.warnings)
     print("\n\n".join(asking.texts(done.plans, asked)))
@@ -85,8 +86,3 @@ def show_differences(project: Path, args: argparse.Namespace, plans: Sequence[Pl
     """`plan --diff RUN`: what sets the first plan apart from that run."""
     old = history.load_plan(project, find_run(project, args.diff).id)
     print(comparison(project, old, plans[0], as_json=args.json))
-
-
-def show_warnings(warnings: Iterable[Problem]) -> None:
-    for problem in warnings:
-        print(f"warning: {problem}", file=sys.stderr)

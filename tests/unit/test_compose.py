@@ -14,7 +14,7 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -79,6 +79,7 @@ def write_tree(folder: Path, tree: Mapping[str, str]) -> Path:
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("runner.compose.packaged", lambda name: tmp_path / name)
+    monkeypatch.setenv("AMLRUN_CACHE", "off")  # what is composed here is composed anew
     return write_tree(tmp_path, TREE)
 
 
@@ -192,6 +193,7 @@ def test_what_a_resolver_gave_is_pinned(tree: Path, monkeypatch: pytest.MonkeyPa
     assert one(tree, *config.overrides, *config.frozen).values == config.values
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(st.characters(codec="utf-8")),
@@ -208,6 +210,7 @@ def test_override_round_trips_any_value(value: Any) -> None:
     assert OmegaConf.to_container(cfg, resolve=True) == {"key": value}
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(("\\", "${", "}", "'", '"', "b", "$", "\n", ",")), max_size=7).map("".join))
 def test_override_round_trips_what_the_grammars_have_signs_for(text: str) -> None:
     parsed = OverridesParser.create().parse_overrides([override("key", text)])[0]

@@ -5,6 +5,7 @@ A sample runs with the fast tests; `make test-slow` runs hundreds of examples, F
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -48,6 +49,7 @@ INTERPOLATIONS = (
     *("${oc.env:AMLRUN_NOT_SET,none}", "${oc.decode:'[1,2]'}", "${oc.dict.keys:b}", "${oc.select:b}"),
     *("${oc.create:{q:1}}",),
 )
+SIMPLE = ("${a}", "${b.c}", "${b}", "t ${a}-${b.c}", "${d.0}", "${d[1].a}", "${db}")
 UNRESOLVABLE = ("${nope}", "${oc.env:AMLRUN_NOT_SET}", "${d.a.b}", "${", "${a", "${gone:1}", "${a.b}", "${e}", "${f}")
 # Of files that a tree may hold twice, none moves values to the other place: Hydra's cache shares nodes between both.
 HEADERS = ("# @package _global_\n", "# @package a.z\n", "# @package _group_\n", "# @package db\n", "# @package b\n")
@@ -111,11 +113,11 @@ def literals() -> st.SearchStrategy[Any]:
 
 
 @st.composite
-def contents(draw: st.DrawFn) -> dict[str, Any]:
+def contents(draw: st.DrawFn, simple: bool) -> dict[str, Any]:
     """What a file has of the keys of BASE, mostly of their types, and of interpolations."""
     scalar = st.sampled_from(LITERALS)
     mapping = st.dictionaries(st.sampled_from("cdn"), scalar | st.lists(scalar, max_size=2), max_size=3)
-    text = st.sampled_from(UNRESOLVABLE if rarely(draw) else INTERPOLATIONS)
+    text = st.sampled_from(SIMPLE if simple else UNRESOLVABLE if rarely(draw) else INTERPOLATIONS)
     mixed = (
         text | st.lists(text | scalar, max_size=2) | st.dictionaries(st.sampled_from("ab"), text | scalar, max_size=2)
     )
@@ -125,7 +127,7 @@ def contents(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def files(draw: st.DrawFn, name: str) -> str:
+def files(draw: st.DrawFn, name: str, simple: bool) -> str:
     entries: list[Any] = []
     if name == "config":
         chosen = [{"db": draw(st.sampled_from(("one", "two", "three")))}, {"net/head": "lin"}, {"once": "it"}]
@@ -140,7 +142,7 @@ def files(draw: st.DrawFn, name: str) -> str:
     if entries:
         at = 0 if rarely(draw) else draw(st.integers(1, len(entries) + 1))
         content["defaults"] = [*entries[: at - 1], "_self_", *entries[at - 1 :]] if at else entries
-    content |= (BASE if name == "config" or draw(st.booleans()) else {}) | draw(contents())
+    content |= (BASE if name == "config" or draw(st.booleans()) else {}) | draw(contents(simple))
     header = {"exp": HEADERS[0], "once": draw(st.sampled_from(HEADERS))}.get(name.partition("/")[0], "")
     text = yaml.safe_dump(content, allow_unicode=True, sort_keys=False, default_flow_style=draw(st.booleans()))
     return header + text
@@ -150,8 +152,9 @@ def rarely(draw: st.DrawFn) -> bool:
     return draw(st.integers(0, 29)) == 7
 
 
-def trees() -> st.SearchStrategy[Tree]:
-    return st.fixed_dictionaries({name: files(name) for name in FILES})
+def trees(simple: bool = False) -> st.SearchStrategy[Tree]:
+    """`simple`: with interpolations that say by themselves what they read."""
+    return st.fixed_dictionaries({name: files(name, simple) for name in FILES})
 
 
 @st.composite
@@ -170,6 +173,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("runner.compose.packaged", lambda name: folder / name)
         patch.delenv("AMLRUN_NOT_SET", raising=False)
+        patch.setenv("AMLRUN_CACHE", "off")  # what is composed here is composed anew
         yield folder
 
 
@@ -212,6 +216,7 @@ def check(project: Path, tree: Tree, points: Sequence[Sequence[str]]) -> None:
         assert refused(config) == (expected is None), (point, config.problems, expected)
         if expected is not None:
             assert as_json(config.values) == expected
+            assert json.dumps(as_json(config.values), sort_keys=True) == json.dumps(expected, sort_keys=True)  # 1, true
             assert list(config.values) == list(expected)
             check_places(project, config)
             check_frozen(project, config, expected)
