@@ -1,0 +1,1 @@
+"""Runs side by side: one page that opens anywhere, pictures, CSV, JSON."""
