@@ -6,6 +6,7 @@ Asked by the shell at every press of a key, so it reads YAML itself: importing H
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import shlex
@@ -23,6 +24,9 @@ from runner.spec import State
 
 PREFIX = re.compile(r"(\+\+|\+|~)?")
 IN_DEFAULTS = re.compile(r"^(override |optional )*/?")
+
+# What follows these actions of `models` are a model and images, before overrides.
+WITH_FILES = ("predict", "package")
 
 Verbs = Mapping[str, argparse.ArgumentParser]
 Candidate = tuple[str, str]  # the whole word, and what it means
@@ -114,6 +118,8 @@ def files(_words: Sequence[str], current: str) -> Iterator[Candidate]:
 
 def overrides(words: Sequence[str], current: str) -> Iterator[Candidate]:
     """`group=option`, `key=value`, or the next part of a key; Hydra's prefixes +, ++ and ~ are kept."""
+    if next((word for word in words if word[:1] != "-"), None) in WITH_FILES:
+        yield from itertools.chain(runs(words, current), files(words, current))
     project = project_of(words)
     if project is None:
         return
@@ -131,7 +137,7 @@ def overrides(words: Sequence[str], current: str) -> Iterator[Candidate]:
 
 VALUES: Mapping[str, Callable[[Sequence[str], str], Iterator[Candidate]]] = {
     **dict.fromkeys(("run", "runs", "old", "new", "diff"), runs),
-    **dict.fromkeys(("project", "write", "to"), folders),
+    **dict.fromkeys(("project", "write", "to", "output"), folders),
     **dict.fromkeys(("lock", "locked", "folder", "file", "path"), files),
     "state": states,
     "overrides": overrides,

@@ -15,6 +15,7 @@ from runner.errors import ConfigError, RunnerError, StoppedError
 
 OVERRIDES_HELP = "Hydra overrides: group=option, key=value, +new=value, ~gone"
 RUN_HELP = "a run: its id (or the start of it), its URL, or 'last'"
+SWEEP_HELP = f"{RUN_HELP}; or a sweep: its id (or the start of it), or 'last-sweep'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,8 @@ def planning(parser: argparse.ArgumentParser) -> None:
 def running(parser: argparse.ArgumentParser) -> None:
     costing(parser)
     detaching(parser)
+    parser.add_argument("--stop-on-failure", action="store_true", help="sweeps: after one has failed, start no other")
+    parser.add_argument("--skip-done", action="store_true", help="leave out what a completed run has trained already")
     parser.add_argument("--locked", type=Path, metavar="FILE", help="send exactly what 'plan --lock FILE' froze")
 
 
@@ -85,6 +88,7 @@ def rerunning(parser: argparse.ArgumentParser) -> None:
 
 def resuming(parser: argparse.ArgumentParser) -> None:
     one_run(parser)
+    parser.add_argument("--failed", action="store_true", help="sweeps: also repeat what failed or was canceled")
     limiting(parser)
     detaching(parser)
 
@@ -92,6 +96,14 @@ def resuming(parser: argparse.ArgumentParser) -> None:
 def comparing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("old", help=RUN_HELP)
     parser.add_argument("new", nargs="?", default="last", help=f"{RUN_HELP} (default: last)")
+
+
+def reporting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", nargs="+", metavar="run", help=f"{RUN_HELP}; or a sweep: its id, or 'last-sweep'")
+    parser.add_argument("--metric", metavar="NAME", help="sort by this one (default: a held-out accuracy, else loss)")
+    parser.add_argument("--goal", choices=("maximize", "minimize"), help="what is better (default: by its name)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write to (default: ./report-RUN)")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="the table as CSV too")
 
 
 def cleaning(parser: argparse.ArgumentParser) -> None:
@@ -102,7 +114,7 @@ def cleaning(parser: argparse.ArgumentParser) -> None:
 
 
 def one_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", nargs="?", default="last", help=f"{RUN_HELP} (default: last)")
+    parser.add_argument("run", nargs="?", default="last", help=f"{SWEEP_HELP} (default: last)")
 
 
 def reading_logs(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +130,7 @@ def diagnosing(parser: argparse.ArgumentParser) -> None:
 
 
 def cancelling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", metavar="run", help=RUN_HELP)
+    parser.add_argument("runs", nargs="+", metavar="run", help=SWEEP_HELP)
 
 
 def downloading(parser: argparse.ArgumentParser) -> None:
@@ -131,14 +143,24 @@ def writing_schemas(parser: argparse.ArgumentParser) -> None:
 
 
 def modeling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", choices=("list", "download", "register"))
-    parser.add_argument("overrides", nargs="*", help="which workspace: workspace=emulator, workspace.name=...")
+    parser.add_argument("action", choices=("list", "download", "register", "predict", "package"))
+    words = "predict, package: MODEL (a .onnx file, a run, or a registered NAME[:VERSION]), then images and folders; "
+    parser.add_argument("overrides", nargs="*", help=words + "which workspace: workspace=emulator, workspace.name=...")
     parser.add_argument("--name", help="of the model; list: only this one")
     parser.add_argument("--version", type=int, metavar="N", help="download: this one (default: the newest)")
     parser.add_argument("--to", type=Path, default=Path(), metavar="DIR", help="download: where to (default: here)")
     parser.add_argument("--run", help="register: from this run's outputs")
     parser.add_argument("--path", help="register: the file or folder (default: outputs/model.pt)")
     parser.add_argument("--tag", action="append", default=[], metavar="NAME=VALUE", help="register: a tag; repeat it")
+    parser.add_argument("--top", type=at_least_one, default=3, metavar="N", help="predict: so many labels (default: 3)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="package: the folder (default: ./MODEL-package)")
+    parser.add_argument("--force", action="store_true", help="package: also into a folder that holds something else")
+
+
+def at_least_one(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
 
 
 def emulating(parser: argparse.ArgumentParser) -> None:
@@ -187,6 +209,7 @@ def naming_shell(parser: argparse.ArgumentParser) -> None:
 def listing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--count", type=int, default=20, help="how many, newest first (default: 20)")
     parser.add_argument("--state", help="only runs in this state: running, completed, failed, canceled, ...")
+    parser.add_argument("--sweeps", action="store_true", help="sweeps instead of runs")
     parser.add_argument("--remote", action="store_true", help="ask the workspace, not this project's history")
     parser.add_argument("--experiment", metavar="NAME", help="with --remote: only runs of this experiment")
     parser.add_argument("overrides", nargs="*", help="with --remote: which workspace: workspace=emulator, ...")
@@ -222,13 +245,18 @@ VERBS: dict[str, Verb] = {
     "diff": Verb(
         "runner.verbs.comparing:diff", "what sets two runs apart: configuration, code, environment", comparing
     ),
+    "report": Verb(
+        "runner.verbs.reporting:report", "runs side by side: a page that opens offline, pictures, CSV, JSON", reporting
+    ),
     "clean": Verb("runner.verbs.cleaning:clean", "remove ended runs and what no run needs any more", cleaning),
     "download": Verb("runner.verbs.past:download", "copy a run's outputs", downloading),
     "models": Verb(
         "runner.verbs.models:models",
-        "models that an Azure ML workspace keeps",
+        "models: what a workspace keeps; predict for images, package for a web service",
         modeling,
-        "amlrun models list workspace=emulator\n  amlrun models download --name digits --to there workspace=emulator",
+        "amlrun models list workspace=emulator\n  amlrun models download --name digits --to there workspace=emulator\n"
+        "  amlrun models predict last photos/ --top 1  # the run was trained with export.onnx=true\n"
+        "  amlrun models package classifier:3 --output service",
     ),
     "env": Verb(
         "runner.verbs.environments:environments",

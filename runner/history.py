@@ -1,6 +1,7 @@
 """What was planned and what happened, on disk: the only module that knows the paths under `.runs/`.
 
     .runs/<id>/{plan.json, run.json, logs/, outputs/, metrics.jsonl, ranks/, work/}    .runs/snapshots/<digest>/
+    .runs/sweeps/<id>.json
 
 Several processes read and write here at once (commands, supervisors): a file is written beside its place and renamed,
 so a reader sees the old one or the new one.
@@ -9,24 +10,29 @@ so a reader sees the old one or the new one.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from runner.errors import Place, Problem, TargetError
 from runner.spec import Plan, Run, State
+from runner.sweeps import Sweep
 
 FOLDER = ".runs"
 SNAPSHOTS = "snapshots"
-# Folders beside the runs: the staged code, and the state of an emulator.
-NOT_RUNS = (SNAPSHOTS, "emulator")
+SWEEPS = "sweeps"
+# Folders beside the runs: the staged code, the sweeps, and the state of an emulator.
+NOT_RUNS = (SNAPSHOTS, SWEEPS, "emulator")
 LISTED = 10
+STORED_AT_ONCE = 8
+LOCK = ".lock"
 
-Noun = TypeVar("Noun", Plan, Run)
+Noun = TypeVar("Noun", Plan, Run, Sweep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,7 @@ class RunFiles:
 
     @property
     def queue(self) -> Path:
-        """The ids of the runs that were submitted together; only in the first one's folder."""
+        """`{"from", "runs"}`: who submitted which runs together; only in the first one's folder."""
         return self.root / "queue.json"
 
     @property
@@ -133,6 +139,76 @@ def store_plan(project: Path, plan: Plan) -> None:
         hide_from_git(project)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, plan.as_json())
+
+
+def store_together(project: Path, plans: Sequence[Plan], sweep: Sweep | None) -> None:
+    """Keep all plans, and then the sweep that they are: whoever finds it finds its plans."""
+    from concurrent.futures import ThreadPoolExecutor  # what only looks at runs does without
+
+    with ThreadPoolExecutor(STORED_AT_ONCE) as pool:  # a disk that makes sure takes its time
+        list(pool.map(lambda plan: store_plan(project, plan), plans))
+    if sweep is not None:
+        store_sweep(project, sweep)
+
+
+def store_sweep(project: Path, sweep: Sweep) -> None:
+    """Keep `sweep`, in place of what was kept under its id."""
+    hide_from_git(project)
+    path = sweep_file(project, sweep.id)
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, sweep.as_json())
+
+
+def load_sweep(project: Path, sweep_id: str) -> Sweep:
+    """Raises TargetError if there is no such sweep or it cannot be read."""
+    try:
+        return read(sweep_file(project, sweep_id), Sweep.from_json)
+    except FileNotFoundError:
+        raise TargetError(f"no sweep '{sweep_id}'; 'amlrun list --sweeps' shows what there is") from None
+
+
+def list_sweeps(project: Path) -> list[Sweep]:
+    """All sweeps, newest first. Raises TargetError for one that cannot be read."""
+    sweeps = [load_sweep(project, name) for name in sweep_ids(project)]
+    return sorted(sweeps, key=lambda sweep: (sweep.created, sweep.id), reverse=True)
+
+
+def sweep_ids(project: Path) -> list[str]:
+    return sorted(path.stem for path in (project / FOLDER / SWEEPS).glob("[!.]*.json"))
+
+
+def sweep_dir(project: Path, sweep_id: str) -> Path:
+    """What a sweep keeps that decides while it runs."""
+    return project / FOLDER / SWEEPS / sweep_id
+
+
+def sweep_file(project: Path, sweep_id: str) -> Path:
+    return project / FOLDER / SWEEPS / f"{sweep_id}.json"
+
+
+def find_sweep(project: Path, name: str) -> Sweep | None:
+    """The sweep called `name`: its id, the beginning of exactly one id, or 'last-sweep'; None where it is no sweep's.
+
+    Raises TargetError where it is the beginning of several, or there is no last one.
+    """
+    known = sweep_ids(project)
+    if name == "last-sweep":
+        if not known:
+            raise TargetError("there is no sweep yet; 'amlrun run -m key=a,b' makes one")
+        return list_sweeps(project)[0]
+    found = [name] if name in known else [each for each in known if name and each.startswith(name)]
+    if not found or any(run_id.startswith(name) for run_id in run_ids(project)):
+        return load_sweep(project, name) if name in known else None
+    if len(found) > 1:
+        shown = ", ".join(f"'{each}'" for each in found[:LISTED])
+        raise TargetError(f"'{name}' is the beginning of {len(found)} sweeps; say more: {shown}")
+    return load_sweep(project, found[0])
+
+
+def runs_of(project: Path, name: str) -> list[Run]:
+    """The run called `name` (see `resolve`), or all runs of the sweep called so, in order."""
+    sweep = find_sweep(project, name)
+    return [resolve(project, name)] if sweep is None else [load_run(project, run_id) for run_id in sweep.runs]
 
 
 def secret_values(project: Path, run_id: str) -> list[str]:
@@ -270,6 +346,23 @@ def claim(project: Path, run_id: str, owner: Mapping[str, Any]) -> bool:
 def hand_over(project: Path, run_id: str, owner: Mapping[str, Any]) -> None:
     """From now on `owner` is responsible for the run."""
     write_json(files(project, run_id).owner, owner)
+
+
+def take_over(project: Path, run_id: str, old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> bool:
+    """Make `new` responsible in place of `old`; False if `old` is it no more. One of many callers gets True."""
+    with exclusively(files(project, run_id).root / LOCK):
+        if owner_of(project, run_id) != old:
+            return False
+        hand_over(project, run_id, new)
+        return True
+
+
+@contextlib.contextmanager
+def exclusively(path: Path) -> Iterator[None]:
+    """Excludes others who ask for the same lock file, in this process too; it ends with the process."""
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def owner_of(project: Path, run_id: str) -> dict[str, Any] | None:

@@ -11,15 +11,16 @@ from itertools import chain
 from pathlib import Path
 
 from runner import history, snapshot
-from runner.compose import compose, expand
+from runner.configs import compose, expand
 from runner.cost import over_limit, priced
 from runner.errors import ConfigError, Problem, TargetError
 from runner.facts import gather
 from runner.gate import blockers
 from runner.plan import plan
 from runner.snapshot import Snapshot
-from runner.spec import Config, Job, Plan, Run
+from runner.spec import Config, Job, Plan, Run, Target
 from runner.sweep import stored_points
+from runner.sweeps import Sweep
 from runner.targets import addressed, load_target
 from runner.validate import validate
 
@@ -70,30 +71,27 @@ def planned(request: Request) -> Planned:
     return Planned(plans, list(facts.snapshots.values()), warnings, stops)
 
 
-def submitted(request: Planned, project: Path) -> list[Run]:
-    """Check everything and stage the code; only then send."""
+def resent(plans: Sequence[Plan], project: Path, max_cost: float | None) -> list[Run]:
+    """Plans that were made before, from a lock or the history; their code is staged."""
+    return submitted(Planned(list(plans), [], [], over_limit(plans, max_cost)), project)
+
+
+def submitted(request: Planned, project: Path, sweep: Sweep | None = None) -> list[Run]:
+    """Check everything, stage the code, store every plan; only then send."""
+    return accepted(request, project, sweep).submit(list(request.plans))
+
+
+def accepted(request: Planned, project: Path, sweep: Sweep | None = None) -> Target:
+    """The target, when everything is checked (it is asked whether it would take the plans), staged and stored."""
     if request.blockers:
         raise ConfigError(request.blockers)
     for taken in request.snapshots:
         snapshot.check(taken)
-    return sent(request.plans, project, request.snapshots)
-
-
-def resent(plans: Sequence[Plan], project: Path, max_cost: float | None) -> list[Run]:
-    """Plans that were made before, from a lock or the history; their code is staged."""
-    if stops := over_limit(plans, max_cost):
-        raise ConfigError(stops)
-    return sent(plans, project)
-
-
-def sent(plans: Sequence[Plan], project: Path, code: Sequence[Snapshot] = ()) -> list[Run]:
-    """Ask the target whether it would take the plans, stage what is not staged, store every plan, then send."""
-    target = load_target(plans[0].target, project)
-    refused = [str(problem) for problem in target.check(list(plans)) if problem.severity == "error"]
+    target = load_target(request.plans[0].target, project)
+    refused = [str(problem) for problem in target.check(list(request.plans)) if problem.severity == "error"]
     if refused:
         raise TargetError("\n".join(refused))
-    for taken in code:
+    for taken in request.snapshots:
         snapshot.stage(taken, history.snapshot_dir(project, taken.digest))
-    for item in plans:
-        history.store_plan(project, item)
-    return target.submit(list(plans))
+    history.store_together(project, request.plans, sweep)
+    return target

@@ -85,6 +85,8 @@ RULES = (
     Rule(sweep.enough, ("sweep",)),
     Rule(sweep.policy, ("sweep",)),
     Rule(sweep.values, ("sweep",)),
+    Rule(sweep.metric, ("code", "sweep")),
+    Rule(sweep.live, ("code", "compute", "sweep", "tracking")),
     Rule(sweep.names, ("git", "seed", *TOP_LEVEL)),
     Rule(export.packages, ("code", "compute", "env", "export")),
     Rule(register.path, ("register",)),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from runner.choices import group_options
-from runner.finding import Finding, error, meant, show
+from runner.finding import Finding, error, meant, one_of, show, warning
 from runner.rules.read import part
+from runner.sampling import is_interval, read_interval
 from runner.schema_check import partial, subschema
+
+# Columns of metrics.jsonl that a point can be judged by (train/loop.py).
+WRITTEN_BY_TRAIN = ("test_accuracy", "test_loss", "test_top5_accuracy", "train_loss")
 
 
 def enough(values: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
@@ -39,12 +42,44 @@ def policy(values: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
 def values(config: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
     sweep = part(config, "sweep")
     for name, values in part(sweep, "params").items():
-        text = values if isinstance(values, str) else ""
-        if sweep.get("sampler") == "grid" and re.match(r"\s*(tag\(.*,)?\s*interval\(", text):
-            hint = "use choice(...) or range(...), or sampler: random"
-            yield Finding(("sweep", "params", name), "a grid cannot hold every value of an interval", hint)
+        if is_interval(values):
+            yield from interval(name, values, sweep.get("sampler"))
         if values in ("", []):
             yield Finding(("sweep", "params", name), "no values", "list some")
+
+
+def interval(name: str, text: str, sampler: Any) -> Iterator[Finding]:
+    path = ("sweep", "params", name)
+    if sampler == "grid":
+        hint = "use choice(...) or range(...), or sampler: random"
+        yield Finding(path, "a grid cannot hold every value of an interval", hint)
+        return
+    try:
+        read_interval(text)
+    except ValueError as problem:
+        what, _, hint = str(problem).partition("; ")
+        yield Finding(path, what, hint)
+
+
+def metric(config: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
+    """Points are compared by a column that the training script writes; what any other script writes is not known."""
+    code, name = part(config, "code"), part(config, "sweep").get("metric")
+    if name is None or code.get("script") or code.get("command") or code.get("module") != "train":
+        return
+    if name not in WRITTEN_BY_TRAIN:
+        hint = meant(name, WRITTEN_BY_TRAIN) or f"use {one_of(WRITTEN_BY_TRAIN)}"
+        yield warning("sweep.metric", f"{show(name)} is no column that train writes", hint)
+
+
+def live(config: Mapping[str, Any], _project: Path) -> Iterator[Finding]:
+    """On Azure metrics.jsonl arrives when the run has ended, and then a policy has nothing to stop."""
+    code, policy = part(config, "code"), part(part(config, "sweep"), "policy")
+    trackers = part(config, "tracking").get("trackers")
+    is_train = code.get("module") == "train" and not code.get("script") and not code.get("command")
+    if policy.get("kind") in (None, "none") or part(config, "compute").get("kind") == "local" or not is_train:
+        return
+    if isinstance(trackers, list) and not {"azureml", "mlflow"} & {str(name) for name in trackers}:
+        yield warning("sweep.policy", "on Azure it sees metrics only when a run has ended", "set tracking=azureml")
 
 
 def names(config: Mapping[str, Any], project: Path) -> Iterator[Finding]:

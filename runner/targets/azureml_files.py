@@ -21,6 +21,8 @@ from runner.targets.local import METRICS, copied, files_under, read_from
 OUTPUTS = "outputs/"
 # Left with the run by whoever submitted it, for machines that know its URL alone.
 PLAN = "outputs/amlrun/plan.json"
+# With the first of several that were submitted together: the plans of the others, whose tag names that run.
+PLANS, PLANS_TAG = "outputs/amlrun/plans.json", "amlrun_plans"
 SCRIPT_LOGS, SERVICE_LOGS = "logs/", "logs/azureml/"
 TIMEOUT_SECONDS = 60
 TRIES = 3
@@ -158,7 +160,8 @@ def download(service: Service, run_id: str, folder: Path) -> None:
     with service_errors(f"the outputs of run '{run_id}' cannot be downloaded"), quiet():
         if any(name.startswith(OUTPUTS) for name in run.get_file_names()):
             run.download_files(prefix=OUTPUTS, output_directory=str(folder))
-    (folder / PLAN).unlink(missing_ok=True)
+    for name in (PLAN, PLANS):
+        (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # not there, or the node's own record is beside it
         (folder / PLAN).parent.rmdir()
 

@@ -10,7 +10,7 @@ import io
 import json
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 from runner import history
 from runner.errors import TargetError
 from runner.spec import GitState, Layout, Plan, Run, SnapshotRef, State
-from runner.targets.azureml_files import PLAN, run_of
+from runner.targets.azureml_files import PLAN, PLANS, PLANS_TAG, run_of
 from runner.targets.azureml_states import iso, look_up, moved, status_of
 from runner.targets.azureml_workspace import Service, quiet, service_errors
 
@@ -27,12 +27,17 @@ NOT_FOUND = 404
 FOREIGN = "not submitted by amlrun"
 
 
-def publish(plan: Plan, run: Any) -> str:
-    """Leave the plan with the run, for machines that know no more than its URL; returns what went wrong, or ''."""
-    text = json.dumps(replace(plan, project=".").as_json(), ensure_ascii=True)
+def publish(plans: Sequence[Plan], run: Any) -> str:
+    """Leave the plans of a submission with its first run, for machines that know no more than a URL.
+
+    Returns what went wrong, or ''. The other runs have a tag that names the first.
+    """
+    first, *others = [replace(plan, project=".").as_json() for plan in plans]
+    left = {PLAN: first, **({PLANS: {plan["id"]: plan for plan in others}} if others else {})}
     try:
         with service_errors("the plan was not left with the run, others cannot rerun it"), quiet():
-            run.upload_file(PLAN, io.BytesIO(text.encode()))
+            for path, content in left.items():
+                run.upload_file(path, io.BytesIO(json.dumps(content, ensure_ascii=True).encode()))
     except TargetError as error:
         return str(error)
     return ""
@@ -63,19 +68,30 @@ def adopt(service: Service, project: Path, settings: Mapping[str, Any], experime
 
 
 def published(service: Service, run_id: str) -> Plan | None:
-    """The plan that was left with the run. Raises TargetError where it cannot be asked for or read."""
-    with tempfile.TemporaryDirectory(prefix="amlrun-") as folder:
-        path = Path(folder, "plan.json")
+    """The plan that was left with the run, or with the first of its submission.
+
+    Raises TargetError where it cannot be asked for or read.
+    """
+    try:
         with service_errors(f"cannot ask for the plan of run '{run_id}'"), quiet():
-            run = run_of(service, run_id)
-            if PLAN not in run.get_file_names():
-                return None
-            run.download_file(PLAN, str(path))
-        try:
-            return Plan.from_json(json.loads(path.read_bytes()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"another version wrote it ({type(error).__name__}: {error})"
-            raise TargetError(f"the plan of run '{run_id}' cannot be read; {what}") from error
+            content = left_with(run_of(service, run_id), PLAN)
+            first = None if content else (run_of(service, run_id).get_tags() or {}).get(PLANS_TAG)
+            if first:
+                content = (left_with(run_of(service, first), PLANS) or {}).get(run_id)
+        return None if content is None else Plan.from_json(content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        what = f"another version wrote it ({type(error).__name__}: {error})"
+        raise TargetError(f"the plan of run '{run_id}' cannot be read; {what}") from error
+
+
+def left_with(run: Any, name: str) -> Any | None:
+    """The JSON in an artifact of the run, None where there is no such artifact or no JSON in it."""
+    if name not in run.get_file_names():
+        return None
+    with tempfile.TemporaryDirectory(prefix="amlrun-") as folder:
+        path = Path(folder, "content.json")
+        run.download_file(name, str(path))
+        return json.loads(path.read_bytes())
 
 
 def described(service: Service, experiment: str, run_id: str, created: str) -> Plan:

@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from runner import history, processes
@@ -18,16 +20,25 @@ from runner.targets import azureml_inputs
 from runner.targets.azureml_compute import ready
 from runner.targets.azureml_end import concluded
 from runner.targets.azureml_environment import environment_of
-from runner.targets.azureml_files import run_of
+from runner.targets.azureml_files import PLANS_TAG, run_of
+from runner.targets.azureml_posting import (
+    IN_PARALLEL,
+    NOT_NOW,
+    REFUSALS,
+    TRIES,
+    Channel,
+    Pause,
+    body,
+    channel,
+    code_of,
+    page_of,
+)
 from runner.targets.azureml_remote import publish
-from runner.targets.azureml_states import look_up, moved, status_of
+from runner.targets.azureml_states import iso, look_up, moved, status_of
 from runner.targets.azureml_workspace import Service, quiet, service_errors
 
-IN_PARALLEL = 4
 # How long another process that sends the same plan is given to say how it went.
 PATIENCE_SECONDS = 60.0
-# Answers after which the run is surely not there: sending the same again cannot help.
-REFUSALS = frozenset({400, 401, 403, 404, 405, 413, 415, 422})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +54,39 @@ class Sending:
         return Path(self.plan.project)
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What sends a job (`post`), sets tags and properties (`change`), and the page it will have."""
+
+    post: Callable[[], None]
+    change: Callable[[Mapping[str, str]], None]
+    page: str
+
+
 def submit(waiting: Sequence[Sending]) -> None:
-    """The first alone, so that its code is there for the others; those in parallel. Raises TargetError."""
+    """The first alone, and then the others in parallel. Raises TargetError: what it could not send, it left planned."""
     mine = [item for item in waiting if is_ours(item)]
     if not mine:
         return
+    pause = Pause(mine[0].service.pace)
     for item in {cluster_of(item): item for item in mine}.values():
         ready(item.service, item.plan.config["compute"])
     kinds = {kind_of(item): item for item in mine}
     environments = {kind: environment_of(item.service, item.plan) for kind, item in kinds.items()}
-    made = {item.plan.id: prepared(item, environments[kind_of(item)]) for item in mine}
     with staying_here(), quiet():
+        made = prepared(mine, environments, pause)
         first, *others = mine
-        send(first, made[first.plan.id])
+        send(first, made[first.plan.id], pause)
+        note(first, publish([item.plan for item in mine], run_of(first.service, first.plan.id)))
         with ThreadPoolExecutor(IN_PARALLEL) as pool:
-            for _ in pool.map(lambda item: send(item, made[item.plan.id]), others):
-                pass
+            refused = list(pool.map(lambda item: refusal(item, made[item.plan.id], pause, first.plan.id), others))
+    raise_all([error for error in refused if error is not None], len(mine))
+
+
+def raise_all(errors: Sequence[TargetError], count: int) -> None:
+    if errors:
+        different = "\n".join(list(dict.fromkeys(str(error) for error in errors))[:3])
+        raise TargetError(f"{len(errors)} of {count} runs were not sent; 'amlrun resume' sends them:\n{different}")
 
 
 def cluster_of(item: Sending) -> str:
@@ -85,10 +113,13 @@ def is_ours(item: Sending) -> bool:
         if time.monotonic() > give_up:
             raise TargetError(f"another process is sending run '{plan.id}'; 'amlrun show {plan.id}' says how it went")
         time.sleep(item.service.pace)
-    if history.load_run(project, plan.id).state is not State.PLANNED or adopted(item):
+    owner, pause = history.owner_of(project, plan.id), Pause(item.service.pace)
+    if history.load_run(project, plan.id).state is not State.PLANNED:
         return False
-    history.hand_over(project, plan.id, me)
-    return True
+    if adopted(item, pause):
+        complete(item, pause)
+        return False
+    return owner == me or history.take_over(project, plan.id, owner, me)
 
 
 def is_busy(project: Path, run_id: str, me: Mapping[str, Any]) -> bool:
@@ -96,9 +127,18 @@ def is_busy(project: Path, run_id: str, me: Mapping[str, Any]) -> bool:
     return owner != me and owner.get("birth") is not None and processes.birth(int(owner["pid"])) == owner["birth"]
 
 
-def adopted(item: Sending) -> bool:
+def complete(item: Sending, pause: Pause) -> None:
+    """A submission that was interrupted when the run was there has perhaps not said all about it."""
+    try:
+        pause.tried(lambda: describe(channel(item.service), item.plan, "", {}))
+    except TargetError as error:
+        note(item, str(error))
+    note(item, publish([item.plan], run_of(item.service, item.plan.id)))
+
+
+def adopted(item: Sending, pause: Pause) -> bool:
     """Whether the service has the run already; then it is stored as it is."""
-    record = look_up(item.service, item.plan.name, item.plan.id)
+    record = pause.tried(lambda: look_up(item.service, item.plan.name, item.plan.id))
     if record is None:
         return False
     store(item, seen(item, record))
@@ -111,33 +151,78 @@ def seen(item: Sending, record: Any) -> Run:
     return concluded(item.service, item.plan, run, record) if run.state.final else run
 
 
-def prepared(item: Sending, environment: Any) -> Callable[[], Any]:
-    """What sends the job; everything that can be wrong before that is found now."""
+def prepared(mine: Sequence[Sending], environments: Mapping[str, Any], pause: Pause) -> dict[str, Ready]:
+    """What sends each job, by run id; everything that can be wrong before that is found now. Code travels once."""
+    code, experiments, channels = {}, {}, {}
+    for item in mine:
+        workspace = digest(item.plan.config["workspace"])
+        folder, place = folder_of(item), (workspace, item.plan.snapshot.digest)
+        if workspace not in channels:
+            channels[workspace] = channel(item.service)
+        if place not in code:
+            code[place] = pause.tried(partial(code_of, item.service, folder))
+        if (workspace, item.plan.name) not in experiments:
+            experiments[workspace, item.plan.name] = pause.tried(partial(experiment_of, item))
+    made = {}
+    for item in mine:
+        workspace, plan = digest(item.plan.config["workspace"]), item.plan
+        with service_errors(f"run '{plan.id}' cannot be described"):
+            content = body(item.service, job(item, environments[kind_of(item)]), code[workspace, plan.snapshot.digest])
+        made[plan.id] = Ready(
+            partial(channels[workspace].post, plan, content),
+            partial(describe, channels[workspace], plan, content["SnapshotId"]),
+            page_of(experiments[workspace, plan.name], plan.id),
+        )
+    return made
+
+
+def experiment_of(item: Sending) -> Any:
     from azureml.core import Experiment
 
-    config = job(item, environment)
     with service_errors(f"experiment '{item.plan.name}' cannot be used"), quiet():
-        experiment = Experiment(item.service.workspace, item.plan.name)
-    return lambda: experiment.submit(config, tags=dict(item.plan.tags) or None, run_id=item.plan.id)
+        return Experiment(item.service.workspace, item.plan.name)
 
 
-def send(item: Sending, submit_once: Callable[[], Any]) -> None:
+def describe(way: Channel, plan: Plan, snapshot: str, more: Mapping[str, str]) -> None:
+    """Tags and properties, as the SDK sets them after a submission."""
+    git = plan.git
+    known = {"commit": git.commit, "branch": git.branch, "dirty": str(bool(git.dirty)) if git.commit else None}
+    properties = {f"azureml.git.{name}": value for name, value in known.items() if value}
+    code = {"ContentSnapshotId": snapshot} if snapshot else {}
+    way.change(plan, {"tags": {**plan.tags, **more}, "properties": {**code, **properties}})
+
+
+def refusal(item: Sending, made: Ready, pause: Pause, first: str) -> TargetError | None:
+    """Why the job was not sent; the others go on."""
+    try:
+        send(item, made, pause, {PLANS_TAG: first})
+    except TargetError as error:
+        return error
+    return None
+
+
+def send(item: Sending, made: Ready, pause: Pause, tags: Mapping[str, str] = MappingProxyType({})) -> None:
     """After a doubtful answer ask first, and send again only what is not there."""
-    for last in (False, True):
+    for attempt in range(TRIES):
+        pause.wait()
         try:
-            with service_errors(f"run '{item.plan.id}' was not accepted"):
-                run = submit_once()
+            made.post()
         except TargetError as error:
-            if adopted(item):
-                note(item, publish(item.plan, run_of(item.service, item.plan.id)))
-                return
-            if last or status_of(error.__cause__) in REFUSALS:
+            status = status_of(error.__cause__)
+            pause.ask(error, attempt)
+            if status != NOT_NOW and adopted(item, pause):
+                break
+            if status in REFUSALS or attempt == TRIES - 1:
                 raise
             continue
-        sent = seen(item, look_up(item.service, item.plan.name, item.plan.id))
-        store(item, replace(sent, page=run.get_portal_url()))
-        note(item, publish(item.plan, run))
-        return
+        run = history.planned(item.plan)
+        now = (State.PREPARING.value, iso(None))
+        store(item, replace(run, state=State.PREPARING, phases=(*run.phases, now), page=made.page))
+        break
+    try:
+        pause.tried(lambda: made.change(tags))
+    except TargetError as error:
+        note(item, str(error))
 
 
 def note(item: Sending, text: str) -> None:
@@ -149,6 +234,11 @@ def store(item: Sending, run: Run) -> None:
     history.store_run(item.project, run)
 
 
+def folder_of(item: Sending) -> str:
+    """The staged code; absolute, because the SDK changes the directory."""
+    return str(history.snapshot_dir(item.project, item.plan.snapshot.digest).resolve())
+
+
 def job(item: Sending, environment: Any) -> Any:
     """The ScriptRunConfig of a request."""
     from azureml.core import ScriptRunConfig
@@ -157,7 +247,7 @@ def job(item: Sending, environment: Any) -> Any:
     asked, plan = item.request["script_run_config"], item.plan
     shm_size = item.request["docker_runtime_config"].get("shm_size")
     config = ScriptRunConfig(
-        source_directory=str(history.snapshot_dir(item.project, plan.snapshot.digest).resolve()),
+        source_directory=folder_of(item),
         compute_target=str(plan.config["compute"]["name"]),
         environment=environment,
         distributed_job_config=distribution(item.request["distributed_job_config"]),

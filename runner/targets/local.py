@@ -90,7 +90,7 @@ class Local:
         now = current(self.project, run.id)
         if now.state.final:
             return
-        if now.state is State.PLANNED and history.claim(self.project, run.id, identity(os.getpid())):
+        if now.state is State.PLANNED and taken(self.project, run.id):
             history.store_run(self.project, entered(now, State.CANCELED))
             return
         history.files(self.project, run.id).cancel.touch()
@@ -149,17 +149,29 @@ def accept(plan: Plan) -> bool:
     """Store the plan as a queued run, unless somebody already has."""
     project = Path(plan.project)
     history.store_plan(project, plan)
-    if not history.claim(project, plan.id, identity(os.getpid())):
+    if not taken(project, plan.id):
         return False
     history.store_run(project, entered(history.planned(plan), State.QUEUED))
     return True
+
+
+def taken(project: Path, run_id: str) -> bool:
+    """Whether the run is ours now: nobody's before, or of somebody who ended before it was started."""
+    me = identity(os.getpid())
+    if history.claim(project, run_id, me):
+        return True
+    owner = history.owner_of(project, run_id)
+    if owner is not None and alive(owner):
+        return False
+    return current(project, run_id).state is State.PLANNED and history.take_over(project, run_id, owner, me)
 
 
 def supervise(project: Path, run_ids: list[str]) -> None:
     """Start the process that these runs belong to from now on."""
     first = history.files(project, run_ids[0])
     first.logs.mkdir(exist_ok=True)
-    history.write_json(first.queue, run_ids)
+    me = identity(os.getpid())
+    history.write_json(first.queue, {"from": me, "runs": run_ids})
     path = "\n".join(entry or str(Path.cwd()) for entry in sys.path)
     argv = [sys.executable, "-c", SUPERVISOR, path, str(project), run_ids[0]]
     write_to = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -179,7 +191,7 @@ def supervise(project: Path, run_ids: list[str]) -> None:
     )
     owner = identity(pid)
     for run_id in run_ids:
-        history.hand_over(project, run_id, owner)
+        history.take_over(project, run_id, me, owner)  # it may have done so itself
 
 
 def identity(pid: int) -> dict[str, Any]:
@@ -204,24 +216,31 @@ def current(project: Path, run_id: str) -> Run:
 
 
 def bury(project: Path, run: Run, owner: Mapping[str, Any]) -> Run:
-    """End a run whose supervisor is dead, and whatever it left running."""
-    processes.kill(run.id)
-    files = history.files(project, run.id)
-    if files.cancel.exists():
-        ended = entered(run, State.CANCELED)
-    else:
-        log = files.supervisor_log
-        ended = replace(
-            entered(run, State.FAILED),
-            failure=Failure(
-                f"its supervisor (process {owner.get('pid')}) died while the run was {run.state.value}",
-                evidence=log.read_text(errors="replace")[-2000:] if log.is_file() else "",
-                log=files.name_of(log) if log.is_file() else None,
-                advice="killed, out of memory, or the machine was restarted; run it again",
-            ),
-        )
-    history.store_run(project, ended)
+    """End a run whose supervisor is dead, and whatever it left running. One that was not started is only planned."""
+    with history.exclusively(history.files(project, run.id).root / history.LOCK):
+        run = history.load_run(project, run.id)
+        if history.owner_of(project, run.id) != owner or run.state.final or run.state is State.PLANNED:
+            return run  # somebody has taken it over, or buried it
+        processes.kill(run.id)
+        ended = after_death(history.files(project, run.id), run, owner)
+        history.store_run(project, ended)
     return ended
+
+
+def after_death(files: RunFiles, run: Run, owner: Mapping[str, Any]) -> Run:
+    if files.cancel.exists():
+        return entered(run, State.CANCELED)
+    if run.state is State.QUEUED:
+        what = f"its supervisor (process {owner.get('pid')}) died before it was started"
+        return replace(entered(run, State.PLANNED), note=f"{what}; 'amlrun resume {run.id}' starts it")
+    log = files.supervisor_log
+    failure = Failure(
+        f"its supervisor (process {owner.get('pid')}) died while the run was {run.state.value}",
+        evidence=log.read_text(errors="replace")[-2000:] if log.is_file() else "",
+        log=files.name_of(log) if log.is_file() else None,
+        advice="killed, out of memory, or the machine was restarted; run it again",
+    )
+    return replace(entered(run, State.FAILED), failure=failure)
 
 
 def entered(run: Run, state: State) -> Run:

@@ -8,6 +8,7 @@ between SIGTERM and SIGKILL for a run that is stopped (10 where it is not set).
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import math
 import os
@@ -16,15 +17,17 @@ import signal
 import time
 import traceback
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from runner import history, processes
+from runner.errors import TargetError
 from runner.history import RunFiles
 from runner.processes import Command, Group, Outcome
 from runner.spec import Failure, Plan, State
+from runner.sweeps import TAG
 from runner.targets.local import entered, environment, identity, launchers
 
 GRACE_VARIABLE = "AMLRUN_GRACE_SECONDS"
@@ -51,15 +54,22 @@ class Active:
 
 @dataclass(slots=True)
 class Supervisor:
-    """`waiting` runs start in order, `slots` at a time; `active` maps a slot to the run in it."""
+    """`waiting` runs start in order, `slots` at a time; `active` maps a slot to the run in it.
+
+    `stop_on_failure`: after the first run that fails none is started; those that run go on. `shared` is a folder where
+    processes with runs of one sweep, which was not sent whole, lock the slots that they use.
+    """
 
     project: Path
     waiting: deque[str]
     slots: int = 1
+    stop_on_failure: bool = False
     stopping: bool = False
     active: dict[int, Active] = field(default_factory=dict)
     last_start: float = 0.0
     last_look: float = 0.0
+    shared: Path | None = None
+    locks: dict[int, TextIO] = field(default_factory=dict)
 
     def work(self) -> None:
         """Until every run has ended."""
@@ -68,8 +78,9 @@ class Supervisor:
             self.fill_slots()
             for slot, run in list(self.active.items()):
                 if self.step(run):
-                    del self.active[slot]
-            if self.active:
+                    self.release(slot)
+                    self.look_at_end(run.plan.id)
+            if self.active or self.waiting:
                 time.sleep(processes.pause(time.monotonic() - self.last_start))
 
     def cancel_waiting(self) -> None:
@@ -83,14 +94,46 @@ class Supervisor:
                 enter(self.project, run_id, State.CANCELED)
 
     def fill_slots(self) -> None:
-        free = (slot for slot in range(self.slots) if slot not in self.active)
-        while self.waiting and (slot := next(free, None)) is not None:
-            run_id = self.waiting.popleft()
-            history.hand_over(self.project, run_id, identity(os.getpid()))
+        free = (slot for slot in range(self.slots) if slot not in self.active and self.is_free(slot))
+        while self.waiting:
+            run_id = self.waiting[0]
+            if history.files(self.project, run_id).cancel.exists():
+                enter(self.project, self.waiting.popleft(), State.CANCELED)
+                continue
+            if (slot := next(free, None)) is None:
+                return
+            self.waiting.popleft()
             with guarded(self.project, run_id):
                 started = begin(self.project, run_id, slot, self.slots)
                 self.active[slot] = started
                 self.last_start = started.began
+
+    def is_free(self, slot: int) -> bool:
+        """It is then ours, until it is released or this process ends."""
+        if self.shared is None or slot in self.locks:
+            return True
+        lock = (self.shared / f"slot-{slot}").open("a")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            return False
+        self.locks[slot] = lock
+        return True
+
+    def release(self, slot: int) -> None:
+        del self.active[slot]
+        if slot in self.locks:
+            self.locks.pop(slot).close()
+
+    def look_at_end(self, run_id: str) -> None:
+        """After a failure that is to stop the others, they are nobody's, and only planned: `resume` sends them."""
+        if not self.stop_on_failure or history.load_run(self.project, run_id).state is not State.FAILED:
+            return
+        for waiting in self.waiting:
+            enter(self.project, waiting, State.PLANNED, note=f"not started, because {run_id} failed")
+            history.hand_over(self.project, waiting, {})
+        self.waiting.clear()
 
     def step(self, run: Active) -> bool:
         """Look after one run; True when it has ended."""
@@ -113,9 +156,16 @@ class Supervisor:
 def main(arguments: list[str]) -> int:
     project, first = Path(arguments[0]), arguments[1]
     os.chdir(project)
-    run_ids = json.loads(history.files(project, first).queue.read_bytes())
-    slots = history.load_plan(project, first).config.get("compute", {}).get("slots") or 1
-    supervisor = Supervisor(project, deque(run_ids), max(1, int(slots)))
+    queue = json.loads(history.files(project, first).queue.read_bytes())
+    mine = deque(run_id for run_id in queue["runs"] if is_mine(project, run_id, queue["from"]))
+    plan = history.load_plan(project, first)
+    asked = options_of(project, plan)
+    shared = history.sweep_dir(project, plan.tags[TAG]) if TAG in plan.tags else None
+    slots = max(1, int(plan.config.get("compute", {}).get("slots") or 1))
+    supervisor = Supervisor(
+        project, mine, min(slots, asked.get("max_concurrent") or slots), bool(asked.get("stop_on_failure"))
+    )
+    supervisor.shared = shared if shared is not None and shared.is_dir() else None
 
     def cancel_all(_number: int, _frame: object) -> None:
         supervisor.stopping = True
@@ -126,6 +176,20 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGHUP, lambda _number, _frame: None)
     supervisor.work()
     return 0
+
+
+def options_of(project: Path, plan: Plan) -> Mapping[str, Any]:
+    """Those of the plan's sweep; none where it has no sweep, or that was removed."""
+    with contextlib.suppress(TargetError, KeyError):
+        return history.load_sweep(project, plan.tags[TAG]).options
+    return {}
+
+
+def is_mine(project: Path, run_id: str, submitter: Mapping[str, Any]) -> bool:
+    """Whether this process carries the run. A submitter that was killed has not handed it over, a later one may."""
+    me = identity(os.getpid())
+    # In this order: the submitter may hand it over between the two.
+    return history.take_over(project, run_id, submitter, me) or history.owner_of(project, run_id) == me
 
 
 @contextlib.contextmanager

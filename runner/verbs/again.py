@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from runner.errors import SnapshotError, TargetError
 from runner.lock import again
 from runner.plan import generated_files
 from runner.project import find_project
-from runner.spec import Plan, State
+from runner.spec import Plan, Run, State
+from runner.sweeps import Sweep, without_sweep
 from runner.validate import make_code
-from runner.verbs.composing import show_warnings
-from runner.verbs.past import refreshed
+from runner.verbs import adapting, sweeping
+from runner.verbs.ending import refreshed, show_warnings
 from runner.verbs.remote import TARGET, find_run, remote
-from runner.verbs.running import launch
+from runner.verbs.running import launch, send_sweep
 
 
 def rerun(args: argparse.Namespace) -> int:
@@ -26,7 +28,7 @@ def rerun(args: argparse.Namespace) -> int:
     old = history.load_plan(project, find_run(project, args.run).id)
     if not args.overrides:
         find_code(old, project)
-        return launch(pipeline.resent([again(old, project)], project, args.max_cost), args, project)
+        return launch(pipeline.resent([again(without_sweep(old), project)], project, args.max_cost), args, project)
     request = pipeline.Request(project, (*old.overrides, *args.overrides), max_cost=args.max_cost)
     planned = pipeline.planned(request)
     if not args.quiet:
@@ -37,6 +39,8 @@ def rerun(args: argparse.Namespace) -> int:
 def resume(args: argparse.Namespace) -> int:
     """The same plan again, starting from what the run had written (its checkpoints)."""
     project = find_project(args.project, Path.cwd())
+    if sweep := history.find_sweep(project, args.run):
+        return resume_sweep(project, sweep, args)
     (run,) = refreshed(project, [find_run(project, args.run)])
     if run.state is State.COMPLETED:
         raise TargetError(f"{run.id} is completed, there is nothing to finish; 'amlrun rerun {run.id}' runs it again")
@@ -47,7 +51,28 @@ def resume(args: argparse.Namespace) -> int:
     if not run.state.final:
         raise TargetError(f"{run.id} is still {run.state.value}; 'amlrun watch {run.id}' follows it")
     find_code(plan, project)
-    return launch(pipeline.resent([again(plan, project, run.id)], project, args.max_cost), args, project)
+    return launch(pipeline.resent([again(without_sweep(plan), project, run.id)], project, args.max_cost), args, project)
+
+
+def resume_sweep(project: Path, sweep: Sweep, args: argparse.Namespace) -> int:
+    """Send what was not sent, repeat what is to be repeated, and follow all of it."""
+    if adapting.decides(project, sweep):
+        find_code(history.load_plan(project, sweep.runs[0]), project)
+        return adapting.go_on(project, sweep, args)
+    sweep, waiting = sweeping.resumed(project, sweep, args, lambda plan, run: repeat(plan, run, project))
+    if not waiting:
+        hint = "" if args.failed else "; --failed repeats what failed or was canceled"
+        print(f"nothing of {sweep.id} is left to send{hint}", file=sys.stderr)
+        return 0 if args.detach else sweeping.follow(project, sweep, args, ours=False)
+    for plan in {plan.snapshot.digest: plan for plan in waiting}.values():
+        find_code(plan, project)
+    return send_sweep(lambda: pipeline.resent(waiting, project, None), sweep, args, project)
+
+
+def repeat(plan: Plan, run: Run, project: Path) -> Plan:
+    """Here from what the run had written, as `resume RUN`; on Azure from the start."""
+    began = any(state == State.RUNNING.value for state, _ in run.phases)
+    return again(plan, project, run.id if began and plan.target == "local" else None)
 
 
 def find_code(plan: Plan, project: Path) -> None:

@@ -14,7 +14,8 @@ from runner.errors import TargetError
 from runner.project import find_project
 from runner.snapshot import megabytes
 from runner.spec import Run
-from runner.verbs.past import check_state, refreshed
+from runner.verbs.ending import refreshed
+from runner.verbs.past import check_state
 from runner.verbs.remote import find_run
 
 

@@ -15,8 +15,11 @@ from runner.errors import ConfigError, RunFailedError, TargetError
 from runner.project import find_project
 from runner.redact import redact
 from runner.spec import Run, State
+from runner.sweeps import Sweep
 from runner.targets import load_target
+from runner.verbs.ending import refreshed
 from runner.verbs.remote import find_run
+from runner.verbs.sweeping import by_cause, loaded
 
 
 def diagnose(args: argparse.Namespace) -> int:
@@ -26,10 +29,35 @@ def diagnose(args: argparse.Namespace) -> int:
         where, logs, run = place, read_folder(place), None
         found = examine(logs)
     else:
+        if sweep := sweep_of(args):
+            return of_sweep(*sweep, args)
         where, logs, run = of_run(args)
         found = of_its_own(run) or (examine(logs) if run.state is not State.COMPLETED else None)
     text = as_text(found, where) if found else no_failure(run, logs)
     print(redact(json.dumps(as_json(found, logs, where), indent=2) if args.json else text, secrets(args, run)))
+    return RunFailedError.exit_code if found else 0
+
+
+def sweep_of(args: argparse.Namespace) -> tuple[Path, Sweep] | None:
+    try:
+        project = find_project(args.project, Path.cwd())
+    except ConfigError:
+        return None
+    sweep = history.find_sweep(project, args.what)
+    return None if sweep is None else (project, sweep)
+
+
+def of_sweep(project: Path, sweep: Sweep, args: argparse.Namespace) -> int:
+    """Each run that failed, one after the other; equal causes together, with the first run's evidence."""
+    runs = refreshed(project, loaded(project, sweep))
+    found = by_cause(project, [run for run in runs if run.state is not State.CANCELED])
+    if args.json:
+        rows = [
+            {"cause": same[0].failure and same[0].failure.cause, "runs": [run.id for run in same]} for same, _ in found
+        ]
+        print(json.dumps({"failed": bool(found), "sweep": sweep.id, "causes": rows}, indent=2))
+    else:
+        print("\n\n".join(text for _, text in found) or f"{sweep.id}: no run has failed")
     return RunFailedError.exit_code if found else 0
 
 

@@ -17,10 +17,11 @@ from runner.progress import reporter
 from runner.project import find_project
 from runner.redact import redact
 from runner.spec import Log, Run, State, Target
+from runner.sweeps import Sweep
 from runner.targets import load_target
-from runner.verbs.composing import show_warnings
+from runner.verbs import sweeping
+from runner.verbs.ending import conclude, failure, refreshed, show_warnings, stop
 from runner.verbs.remote import find_run, newest
-from runner.verbs.running import conclude, failure, stop
 
 
 def list_(args: argparse.Namespace) -> int:
@@ -29,6 +30,8 @@ def list_(args: argparse.Namespace) -> int:
         check_state(args.state)
     if args.overrides and not args.remote:
         raise TargetError(f"'{args.overrides[0]}' chooses the workspace of --remote; leave it out, or add --remote")
+    if args.sweeps:
+        return list_sweeps(project, args)
     if args.remote:
         rows = [listed(run) for run in newest(project, args) if args.state in (None, run.state.value)]
     else:
@@ -45,7 +48,18 @@ def list_(args: argparse.Namespace) -> int:
     return 0
 
 
+def list_sweeps(project: Path, args: argparse.Namespace) -> int:
+    rows = sweeping.listed(project)[: args.count]
+    if args.json:
+        print(json.dumps({"sweeps": rows}, indent=2))
+    elif rows or not args.quiet:
+        print(sweeping.table(rows) or "no sweeps; 'amlrun run -m key=a,b' makes one")
+    return 0
+
+
 def show(args: argparse.Namespace) -> int:
+    if sweep := sweep_of(args):
+        return sweeping.show(*sweep, args)
     project, target, run = find(args)
     record = collect.summary(project, run, target.metrics(run))
     print(json.dumps(record, indent=2) if args.json else describe.run_text(record))
@@ -55,6 +69,8 @@ def show(args: argparse.Namespace) -> int:
 
 
 def watch(args: argparse.Namespace) -> int:
+    if sweep := sweep_of(args):
+        return sweeping.follow(*sweep, args, ours=False)
     project, target, run = find(args)
     stream = sys.stderr if args.json else sys.stdout
     try:
@@ -66,6 +82,8 @@ def watch(args: argparse.Namespace) -> int:
 
 
 def logs(args: argparse.Namespace) -> int:
+    if sweep := sweep_of(args):
+        return sweeping.logs(*sweep, args)
     project, target, run = find(args)
     hide = history.secret_values(project, run.id)
     chosen = choose(target, run, args.rank)
@@ -81,8 +99,12 @@ def logs(args: argparse.Namespace) -> int:
 
 def cancel(args: argparse.Namespace) -> int:
     project = find_project(args.project, Path.cwd())
-    runs = refreshed(project, [find_run(project, name) for name in args.runs])
-    states = [run if run.state.final else stop(load_target(run.target, project), [run])[0] for run in runs]
+    runs = refreshed(project, list({run.id: run for name in args.runs for run in named(project, name)}.values()))
+    stopped: dict[str, Run] = {}
+    for target in {run.target for run in runs}:
+        under_way = [run for run in runs if run.target == target and not run.state.final]
+        stopped |= {run.id: run for run in stop(load_target(target, project), under_way)}
+    states = [stopped.get(run.id, run) for run in runs]
     if args.json:
         print(json.dumps({"runs": [run.as_json() for run in states]}, indent=2))
     elif not args.quiet:
@@ -90,7 +112,15 @@ def cancel(args: argparse.Namespace) -> int:
     return 0
 
 
+def named(project: Path, name: str) -> list[Run]:
+    """The run or the runs of the sweep that are called so."""
+    sweep = history.find_sweep(project, name)
+    return [find_run(project, name)] if sweep is None else sweeping.loaded(project, sweep)
+
+
 def download(args: argparse.Namespace) -> int:
+    if sweep := sweep_of(args):
+        return sweeping.download(*sweep, args)
     _, target, run = find(args)
     destination: Path = args.to or Path.cwd() / run.id
     written = target.fetch(run, destination)
@@ -101,21 +131,19 @@ def download(args: argparse.Namespace) -> int:
     return 0
 
 
+def sweep_of(args: argparse.Namespace) -> tuple[Path, Sweep] | None:
+    """The project and the sweep that is meant, None where a run is."""
+    project = find_project(args.project, Path.cwd())
+    sweep = history.find_sweep(project, args.run)
+    return None if sweep is None else (project, sweep)
+
+
 def find(args: argparse.Namespace) -> tuple[Path, Target, Run]:
     """The project, the target, and the run as it is now."""
     project = find_project(args.project, Path.cwd())
     run = find_run(project, args.run)
     target = load_target(run.target, project)
     return project, target, target.states([run])[0]
-
-
-def refreshed(project: Path, runs: Sequence[Run]) -> list[Run]:
-    """The runs as they are now: one query for each target that has any unfinished."""
-    current = {run.id: run for run in runs}
-    for name in {run.target for run in runs if not run.state.final and run.state is not State.PLANNED}:
-        open_ones = [run for run in runs if run.target == name and not run.state.final]
-        current |= {run.id: run for run in load_target(name, project).states(open_ones)}
-    return [current[run.id] for run in runs]
 
 
 def listed(run: Run) -> dict[str, Any]:

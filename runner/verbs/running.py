@@ -5,21 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from runner import collect, describe, history, pipeline
-from runner.errors import ConfigError, Place, Problem, RunFailedError, StoppedError
+from runner import adaptive, history, pipeline
+from runner.cost import over_limit
+from runner.errors import ConfigError, Place, Problem, StoppedError, TargetError
 from runner.follow import follow
 from runner.lock import read_lock, unlocked
 from runner.progress import reporter
 from runner.project import find_project
-from runner.spec import Run, State, Target
+from runner.spec import Plan, Run, State, Target
+from runner.sweeps import Sweep, together
 from runner.targets import load_target
-from runner.verbs.composing import request_of, show_warnings
+from runner.verbs import adapting, sweeping
+from runner.verbs.composing import request_of
+from runner.verbs.ending import conclude, show_warnings, stop
 
-CANCEL_PATIENCE_SECONDS = 60
+FEW = 10
 
 
 def run(args: argparse.Namespace) -> int:
@@ -29,7 +33,55 @@ def run(args: argparse.Namespace) -> int:
     planned = pipeline.planned(request)
     if not args.quiet:
         show_warnings(planned.warnings)
-    return launch(pipeline.submitted(planned, request.project), args, request.project)
+    if args.skip_done and not adaptive.grows(planned.plans):
+        planned = replace(planned, plans=not_done(planned.plans, request.project, args))
+        if not planned.plans:
+            return 0
+    if adaptive.decides(planned.plans):
+        return adapting.start(planned, request, args)
+    options = {"stop_on_failure": args.stop_on_failure, "max_cost": args.max_cost}
+    sweep, plans = together(planned.plans, request.overrides, options)
+    planned = replace(planned, plans=plans)
+    if sweep is None:
+        return launch(pipeline.submitted(planned, request.project), args, request.project)
+    return send_sweep(lambda: pipeline.submitted(planned, request.project, sweep), sweep, args, request.project)
+
+
+def not_done(plans: list[Plan], project: Path, args: argparse.Namespace) -> list[Plan]:
+    """The plans whose training no completed run of the history has done; says how many were."""
+    done = trained(project)
+    left = [plan for plan in plans if plan.digests.get("training") not in done]
+    if len(left) < len(plans) and not args.quiet:
+        what = f"{len(plans) - len(left)} of {len(plans)} are done already and left out (--skip-done)"
+        print(what, file=sys.stderr if args.json else sys.stdout, flush=True)
+    return left
+
+
+def trained(project: Path) -> set[str]:
+    """The training digests of all completed runs."""
+    done = [run.id for run in history.list_runs(project)[0] if run.state is State.COMPLETED]
+    return {digest for run_id in done if (digest := history.load_plan(project, run_id).digests.get("training"))}
+
+
+def send_sweep(send: Callable[[], list[Run]], sweep: Sweep, args: argparse.Namespace, project: Path) -> int:
+    """Send it, say how it is called, and (unless detached) follow it to its end."""
+    try:
+        sent = send()
+    except TargetError as error:
+        if history.sweep_file(project, sweep.id).exists():
+            raise TargetError(f"{error}\nthe sweep is '{sweep.id}'; 'amlrun resume {sweep.id}' goes on") from error
+        raise
+    if not args.quiet:
+        words = [f"{sweep.id}: {len(sent)} of {len(sweep.runs)} runs were sent now"]
+        words += [line for item in sent[:FEW] for line in addresses(item)]
+        words += [f"and {len(sent) - FEW} more"] * (len(sent) > FEW)
+        print("\n".join(words), file=sys.stderr if args.json else sys.stdout, flush=True)
+    runs = sweeping.loaded(project, sweep)
+    if args.detach:
+        if args.json:
+            print(json.dumps({"sweep": sweep.id, "runs": [item.as_json() for item in runs]}, indent=2))
+        return 0
+    return sweeping.follow(project, sweep, args, ours=True)
 
 
 def run_locked(args: argparse.Namespace) -> int:
@@ -37,8 +89,14 @@ def run_locked(args: argparse.Namespace) -> int:
     if args.overrides or args.multirun:
         raise ConfigError([Problem(Place(str(args.locked)), "", "a lock takes no overrides", "lock again with them")])
     project = find_project(args.project, Path.cwd())
-    plans = unlocked(read_lock(args.locked), project)
-    return launch(pipeline.resent(plans, project, args.max_cost), args, project)
+    options = {"stop_on_failure": args.stop_on_failure, "max_cost": args.max_cost}
+    sweep, plans = together(unlocked(read_lock(args.locked), project), (), options)
+    if sweep is None:
+        return launch(pipeline.resent(plans, project, args.max_cost), args, project)
+    if stops := over_limit(plans, args.max_cost):
+        raise ConfigError(stops)
+    history.store_together(project, plans, sweep)
+    return send_sweep(lambda: pipeline.resent(plans, project, None), sweep, args, project)
 
 
 def launch(runs: list[Run], args: argparse.Namespace, project: Path) -> int:
@@ -72,33 +130,3 @@ def attached(target: Target, runs: list[Run], args: argparse.Namespace, project:
             raise StoppedError(f"stopped following; {hint}") from None
         stop(target, runs)
         raise StoppedError(f"canceled {', '.join(item.id for item in runs)}") from None
-
-
-def stop(target: Target, runs: Sequence[Run]) -> list[Run]:
-    """Ask every run to stop and wait until it has."""
-    for item in runs:
-        target.cancel(item)
-    until = time.monotonic() + CANCEL_PATIENCE_SECONDS
-    current = target.states(list(runs))
-    while time.monotonic() < until and not all(item.state.final for item in current):
-        time.sleep(0.1)
-        current = target.states(current)
-    return current
-
-
-def conclude(target: Target, ended: Sequence[Run], args: argparse.Namespace, project: Path) -> int:
-    """Print what came out; raises RunFailedError where a run did not complete."""
-    records = [collect.summary(project, item, target.metrics(item)) for item in ended]
-    if args.json:
-        print(json.dumps(records[0] if len(records) == 1 else {"runs": records}, indent=2))
-    for item, record in zip(ended, records, strict=True):
-        if item.state is State.COMPLETED and not args.json and not args.quiet:
-            print(describe.result_text(item, record["metrics"], Path(record["outputs"])))
-    failed = [item for item in ended if item.state is not State.COMPLETED]
-    if failed:
-        raise RunFailedError("\n".join(failure(item, project) for item in failed))
-    return 0
-
-
-def failure(run: Run, project: Path) -> str:
-    return describe.failure_text(run, history.load_plan(project, run.id))

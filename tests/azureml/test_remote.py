@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ import pytest
 from runner import history
 from runner.errors import ConfigError, TargetError
 from runner.spec import Layout, Plan, Run, State
+from runner.targets import azureml_remote
+from runner.targets.azureml_files import PLANS, PLANS_TAG
 from runner.targets.azureml_remote import layout_of, without_case
+from runner.targets.azureml_workspace import Service as AnyService
 from runner.verbs import remote
 from tests.conftest import Cli, write
 from tests.plans import make_plan
@@ -158,3 +161,39 @@ def test_a_run_that_is_not_ours_is_not_run_again(bare: Path, cli: Cli, service: 
 def test_the_plan_of_a_stored_run_has_its_workspace() -> None:
     plan: Plan = make_plan(Path("/p"), "r", target="azureml", workspace="w", name="g")
     assert remote.parts_of(plan.url) == ("w", "g", "r")
+
+
+@dataclass
+class Kept:
+    """The SDK's Run, as far as what was left with it goes."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def upload_file(self, name: str, stream: Any) -> None:
+        self.files[name] = stream.read()
+
+    def get_file_names(self) -> list[str]:
+        return list(self.files)
+
+    def get_tags(self) -> dict[str, str]:
+        return self.tags
+
+    def download_file(self, name: str, path: str) -> None:
+        Path(path).write_bytes(self.files[name])
+
+
+def test_the_plans_of_a_sweep_are_found_with_its_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = [make_plan(tmp_path, f"r-{number}", arguments=("\udce9",), target="azureml") for number in range(3)]
+    runs = {plan.id: Kept(tags={PLANS_TAG: "r-0"} if plan.id != "r-0" else {}) for plan in plans}
+    runs["foreign"] = Kept()
+    monkeypatch.setattr(azureml_remote, "run_of", lambda service, run_id: runs[run_id])
+    assert azureml_remote.publish(plans, runs["r-0"]) == ""
+
+    service = AnyService(None, 0.0)
+    found = [azureml_remote.published(service, plan.id) for plan in plans]
+    assert found == [replace(plan, project=".") for plan in plans]
+    assert azureml_remote.published(service, "foreign") is None
+    runs["r-0"].files[PLANS] = b"{"
+    with pytest.raises(TargetError, match="the plan of run 'r-2' cannot be read; another version wrote it"):
+        azureml_remote.published(service, "r-2")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from runner import history
 from runner.errors import TargetError
+from runner.spec import State
 from runner.targets import azureml_stop
-from runner.targets.azureml_stop import ask
+from runner.targets.azureml_stop import ask, cancel
 from runner.targets.azureml_workspace import Service
+from runner.targets.local import identity
+from tests.azureml.conftest import MakePlan
 
 
 class RefusedError(Exception):
@@ -82,3 +88,30 @@ def test_a_run_of_no_job_only_changes_its_state(
     )
     ask(service, "e", "r")
     assert (called, session.posted) == (["r"], [])
+
+
+@pytest.mark.parametrize(("there", "state"), [(False, State.CANCELED), (True, State.UNKNOWN)])
+def test_a_plan_whose_sender_was_killed_is_canceled_here_or_there(
+    there: bool, state: State, service: Service, session: Session, make_plan: MakePlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not there:
+        monkeypatch.setattr(azureml_stop, "look_up", lambda service, experiment, run_id: None)
+    plan = make_plan()
+    project = Path(plan.project)
+    history.claim(project, plan.id, {"pid": os.getpid(), "birth": "before"})
+    cancel(project, history.load_run(project, plan.id), lambda: service)
+
+    assert history.load_run(project, plan.id).state is state
+    assert len(session.posted) == int(there)
+
+
+def test_a_plan_that_is_being_sent_is_asked_for_on_the_service(
+    service: Service, session: Session, make_plan: MakePlan
+) -> None:
+    plan = make_plan()
+    project = Path(plan.project)
+    history.claim(project, plan.id, identity(os.getpid()))
+    cancel(project, history.load_run(project, plan.id), lambda: service)
+
+    assert history.load_run(project, plan.id).state is State.PLANNED
+    assert len(session.posted) == 1

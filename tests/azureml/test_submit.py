@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,16 +18,18 @@ from runner.errors import TargetError
 from runner.spec import Plan, Run, State
 from runner.targets import azureml_submit
 from runner.targets.azureml import script_run_config, variables
-from runner.targets.azureml_files import PLAN
-from runner.targets.azureml_submit import Sending, is_ours, program, submit
-from runner.targets.azureml_workspace import Service
+from runner.targets.azureml_files import PLAN, PLANS, PLANS_TAG
+from runner.targets.azureml_posting import TRIES
+from runner.targets.azureml_submit import Ready, Sending, is_ours, program, submit
+from runner.targets.azureml_workspace import Service, service_errors
 from tests.azureml.conftest import MakePlan
 
 
 class RefusedError(Exception):
-    def __init__(self, status_code: int | None) -> None:
+    def __init__(self, status_code: int | None, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         super().__init__(f"status {status_code}")
         self.status_code = status_code
+        self.response = SimpleNamespace(status_code=status_code, headers=headers)
 
 
 RefusedError.__module__ = "azureml.exceptions"
@@ -46,9 +48,11 @@ class Azure:
     files: dict[tuple[str, str], bytes] = field(default_factory=dict)
     uploads_fail: bool = False
     status: str = "Preparing"
+    tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def post(self, run_id: str) -> SimpleNamespace:
+    def post(self, run_id: str) -> None:
         with self.lock:
             self.posts.append(run_id)
             accepted, refusal = self.answers.pop(0) if self.answers else (True, None)
@@ -59,13 +63,22 @@ class Azure:
                     run_id=run_id, status=self.status, start_time_utc=None, end_time_utc=None, error=None
                 )
         if fails:
-            raise RefusedError(refusal)
-        return self.handle(run_id)
+            with service_errors(f"run '{run_id}' was not accepted"):
+                raise RefusedError(refusal, self.headers)
+
+    def ready(self, item: Sending) -> Ready:
+        return Ready(
+            lambda: self.post(item.plan.id),
+            lambda more: self.tags.update({item.plan.id: {**item.plan.tags, **more}}),
+            f"https://portal/{item.plan.id}",
+        )
+
+    def change(self, plan: Plan, values: Mapping[str, Any]) -> None:
+        self.tags[plan.id] = dict(values["tags"])
 
     def handle(self, run_id: str) -> SimpleNamespace:
         """The SDK's Run, as far as it is used."""
         return SimpleNamespace(
-            get_portal_url=lambda: f"https://portal/{run_id}",
             upload_file=lambda name, stream: self.upload(run_id, name, stream.read()),
         )
 
@@ -87,7 +100,10 @@ def azure(monkeypatch: pytest.MonkeyPatch) -> Azure:
     )
     monkeypatch.setattr(azureml_submit, "look_up", played.look_up)
     monkeypatch.setattr(azureml_submit, "run_of", lambda service, run_id: played.handle(run_id))
-    monkeypatch.setattr(azureml_submit, "prepared", lambda item, environment: lambda: played.post(item.plan.id))
+    monkeypatch.setattr(
+        azureml_submit, "prepared", lambda mine, *_: {item.plan.id: played.ready(item) for item in mine}
+    )
+    monkeypatch.setattr(azureml_submit, "channel", lambda service: played)
     return played
 
 
@@ -149,7 +165,7 @@ def test_an_answer_that_was_lost_is_asked_for_and_nothing_is_sent_again(
 
 
 @pytest.mark.parametrize("code", [None, 408, 409, 429, 500, 502, 503])
-def test_a_doubtful_refusal_is_sent_again_once(code: int | None, azure: Azure, sending: Callable[..., Sending]) -> None:
+def test_a_doubtful_refusal_is_sent_again(code: int | None, azure: Azure, sending: Callable[..., Sending]) -> None:
     azure.answers = [(False, code or 999)]
     item = sending()
     submit([item])
@@ -157,8 +173,8 @@ def test_a_doubtful_refusal_is_sent_again_once(code: int | None, azure: Azure, s
     assert (len(azure.posts), azure.started) == (2, [item.plan.id])
 
 
-def test_two_doubtful_refusals_are_an_error_and_the_plan_stays(azure: Azure, sending: Callable[..., Sending]) -> None:
-    azure.answers = [(False, 503), (False, 503)]
+def test_many_doubtful_refusals_are_an_error_and_the_plan_stays(azure: Azure, sending: Callable[..., Sending]) -> None:
+    azure.answers = [(False, 503)] * TRIES
     item = sending()
 
     with pytest.raises(TargetError, match=f"run '{item.plan.id}' was not accepted"):
@@ -189,6 +205,18 @@ def test_after_a_crash_between_sending_and_storing_the_run_is_found(
 
     assert azure.posts == [item.plan.id]
     assert stored(item).state is State.PREPARING
+
+
+def test_a_run_that_is_found_after_a_crash_gets_its_tags_and_its_plan(
+    azure: Azure, sending: Callable[..., Sending]
+) -> None:
+    item = sending(tags={"a": "b"})
+    history.claim(Path(item.plan.project), item.plan.id, {"pid": os.getpid(), "birth": "before"})
+    azure.post(item.plan.id)
+    submit([item])
+
+    assert azure.tags == {item.plan.id: {"a": "b"}}
+    assert (item.plan.id, PLAN) in azure.files
 
 
 def test_after_a_crash_before_sending_it_is_sent(azure: Azure, sending: Callable[..., Sending]) -> None:
@@ -233,6 +261,34 @@ def test_many_are_sent_each_once_and_the_first_alone(azure: Azure, sending: Call
     assert all(stored(item).state is State.PREPARING for item in items)
 
 
+def test_of_many_the_plans_stay_with_the_first_and_the_others_name_it(
+    azure: Azure, sending: Callable[..., Sending]
+) -> None:
+    items = [sending(id=f"run-{number}") for number in range(3)]
+    submit(items)
+
+    assert sorted(azure.files) == [("run-0", PLAN), ("run-0", PLANS)]
+    assert sorted(json.loads(azure.files["run-0", PLANS])) == ["run-1", "run-2"]
+    assert azure.tags == {"run-0": {}, "run-1": {PLANS_TAG: "run-0"}, "run-2": {PLANS_TAG: "run-0"}}
+
+
+def test_what_is_refused_does_not_keep_the_others_from_being_sent(
+    azure: Azure, sending: Callable[..., Sending], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = [sending(id=f"run-{number}") for number in range(4)]
+    post = azure.post
+
+    def refuse(run_id: str) -> None:
+        azure.answers = [(False, 400)] if run_id == "run-1" else []
+        post(run_id)
+
+    monkeypatch.setattr(azureml_submit, "IN_PARALLEL", 1)
+    monkeypatch.setattr(azure, "post", refuse)
+    with pytest.raises(TargetError, match=r"1 of 4 runs were not sent; 'amlrun resume' sends them:\nrun 'run-1' was"):
+        submit(items)
+    assert azure.started == ["run-0", "run-2", "run-3"]
+
+
 def test_of_many_the_cluster_and_the_environment_are_asked_for_once(
     azure: Azure, sending: Callable[..., Sending]
 ) -> None:
@@ -249,7 +305,7 @@ def test_the_directory_is_ours_again_afterwards(
     azure: Azure, sending: Callable[..., Sending], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(azureml_submit, "prepared", lambda item, _: lambda: os.chdir("/") or azure.post(item.plan.id))
+    monkeypatch.setattr(azure, "post", lambda run_id: os.chdir("/"))
     submit([sending()])
 
     assert Path.cwd() == tmp_path
@@ -286,5 +342,6 @@ def test_a_run_that_has_ended_at_the_first_look_is_collected_then(
 
     monkeypatch.setattr(azureml_submit, "concluded", collect)
     azure.status, item = "Failed", sending()
+    azure.answers = [(True, 504)]
     submit([item])
     assert (stored(item).state, stored(item).note) == (State.FAILED, "collected")

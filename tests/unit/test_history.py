@@ -12,6 +12,7 @@ import pytest
 from runner import history
 from runner.errors import TargetError
 from runner.spec import Failure, GitState, Layout, Plan, Run, State
+from runner.sweeps import Sweep
 from tests import plans
 
 
@@ -238,3 +239,67 @@ def test_a_value_that_is_no_json_leaves_the_old_file(tmp_path: Path) -> None:
         history.write_json(path, object())
     assert path.read_text() == "1"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+# Sweeps
+
+
+def sweeps(project: Path, *ids: str) -> None:
+    for second, sweep_id in enumerate(ids):
+        runs = tuple(run.id for run in store(project, f"{sweep_id}-a", f"{sweep_id}-b"))
+        history.store_sweep(project, Sweep(sweep_id, "n", f"2026-01-01T00:00:{second:02d}+00:00", runs))
+
+
+def test_a_sweep_is_found_by_id_beginning_and_as_the_last(tmp_path: Path) -> None:
+    sweeps(tmp_path, "z-sweep-1", "a-sweep-1")
+    store(tmp_path, "digits-1")
+
+    found = [history.find_sweep(tmp_path, name) for name in ("z-sweep-1", "last-sweep", "last", "digits-1", "", "x")]
+    assert [sweep and sweep.id for sweep in found] == ["z-sweep-1", "a-sweep-1", None, None, None, None]
+    assert [run.id for run in history.runs_of(tmp_path, "z-sweep-1")] == ["z-sweep-1-a", "z-sweep-1-b"]
+    assert [run.id for run in history.runs_of(tmp_path, "digits")] == ["digits-1"]
+    assert [sweep.id for sweep in history.list_sweeps(tmp_path)] == ["a-sweep-1", "z-sweep-1"]
+
+
+def test_a_beginning_that_runs_have_too_is_theirs(tmp_path: Path) -> None:
+    history.store_sweep(tmp_path, Sweep("n-sweep-12", "n", "2026-01-01T00:00:00+00:00", ("n-sweets", "n-x")))
+    store(tmp_path, "n-sweets", "n-x")
+
+    assert history.find_sweep(tmp_path, "n-sweep") == history.load_sweep(tmp_path, "n-sweep-12")
+    assert history.find_sweep(tmp_path, "n-swee") is None
+
+
+def test_a_beginning_of_several_sweeps_names_them(tmp_path: Path) -> None:
+    for name in ("n-sweep-1", "n-sweep-2"):
+        history.store_sweep(tmp_path, Sweep(name, "n", "2026-01-01T00:00:00+00:00", ("a",)))
+
+    with pytest.raises(TargetError, match="the beginning of 2 sweeps; say more: 'n-sweep-1', 'n-sweep-2'"):
+        history.find_sweep(tmp_path, "n-s")
+
+
+def test_no_sweep_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(TargetError, match="there is no sweep yet; 'amlrun run -m key=a,b' makes one"):
+        history.find_sweep(tmp_path, "last-sweep")
+    with pytest.raises(TargetError, match="no sweep 'x'; 'amlrun list --sweeps' shows what there is"):
+        history.load_sweep(tmp_path, "x")
+
+
+def test_the_plans_are_there_before_their_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(project: Path, sweep: Sweep) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(history, "store_sweep", stop)
+    with pytest.raises(KeyboardInterrupt):
+        history.store_together(tmp_path, [make_plan("a"), make_plan("b")], Sweep("s", "n", "t", ("a", "b")))
+
+    assert sorted(history.run_ids(tmp_path)) == ["a", "b"]
+    assert history.sweep_ids(tmp_path) == []
+
+
+def test_who_is_responsible_changes_hands_once(tmp_path: Path) -> None:
+    store(tmp_path, "a")
+    assert history.claim(tmp_path, "a", {"pid": 1})
+
+    assert history.take_over(tmp_path, "a", {"pid": 1}, {"pid": 2})
+    assert not history.take_over(tmp_path, "a", {"pid": 1}, {"pid": 3})
+    assert history.owner_of(tmp_path, "a") == {"pid": 2}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +113,13 @@ def test_logs_of_an_unknown_rank(cli: Cli, bare: Path) -> None:
     done = cli(bare, "logs", "--rank", "7")
     assert done.code == 4
     assert "has no log of rank 7; ranks with a log: 0" in done.err
+
+
+@pytest.mark.parametrize("verb", ["list", "show", "logs", "cancel"])
+def test_looking_at_runs_does_not_pay_for_composing(verb: str) -> None:
+    """Hydra takes 0.3 s to import."""
+    from runner.cli import VERBS
+
+    module = VERBS[verb].do.partition(":")[0]
+    check = f"import sys, {module}; sys.exit('hydra' in sys.modules or 'omegaconf' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check]).returncode == 0
