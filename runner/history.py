@@ -205,12 +205,6 @@ def find_sweep(project: Path, name: str) -> Sweep | None:
     return load_sweep(project, found[0])
 
 
-def runs_of(project: Path, name: str) -> list[Run]:
-    """The run called `name` (see `resolve`), or all runs of the sweep called so, in order."""
-    sweep = find_sweep(project, name)
-    return [resolve(project, name)] if sweep is None else [load_run(project, run_id) for run_id in sweep.runs]
-
-
 def secret_values(project: Path, run_id: str) -> list[str]:
     """Values that the run's secrets have in this process, to be kept out of what is shown. Stored nowhere."""
     names = load_plan(project, run_id).secrets

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -15,8 +15,7 @@ from runner.project import find_project
 from runner.snapshot import megabytes
 from runner.spec import Run
 from runner.verbs.ending import refreshed
-from runner.verbs.past import check_state
-from runner.verbs.remote import find_run
+from runner.verbs.past import check_state, named
 
 
 def clean(args: argparse.Namespace) -> int:
@@ -28,11 +27,12 @@ def clean(args: argparse.Namespace) -> int:
     doomed = [history.files(project, run.id).root for run in chosen]
     doomed += unused_code(project, kept)
     doomed += [history.files(project, run.id).work for run in kept if run.state.final]
+    doomed += empty_sweeps(project, {run.id for run in kept})
     doomed = [path for path in doomed if path.exists()]
     sizes = {path: size_of(path) for path in doomed}
     if not args.dry_run:
         for path in doomed:
-            shutil.rmtree(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     report(project, sizes, args)
     return 0
 
@@ -40,11 +40,12 @@ def clean(args: argparse.Namespace) -> int:
 def choose(project: Path, runs: Sequence[Run], args: argparse.Namespace) -> list[Run]:
     """The runs to remove: named ones, or ended ones by age and state."""
     if args.runs:
-        named = refreshed(project, [find_run(project, name) for name in args.runs])
-        going_on = [run.id for run in named if not run.state.final]
+        found = {run.id: run for name in args.runs for run in named(project, name)}
+        asked = refreshed(project, list(found.values()))
+        going_on = [run.id for run in asked if not run.state.final]
         if going_on:
             raise TargetError(f"{', '.join(going_on)}: not ended; 'amlrun cancel {going_on[0]}' stops it")
-        return named
+        return asked
     if args.state is None and args.older_than is None:
         return []
     if args.state:
@@ -61,7 +62,17 @@ def unused_code(project: Path, kept: Sequence[Run]) -> list[Path]:
     return [path for path in sorted(folder.glob("*")) if path.is_dir() and path.name not in used]
 
 
+def empty_sweeps(project: Path, kept: Set[str]) -> list[Path]:
+    """What is kept of sweeps that have no run any more."""
+    # One that decides while it runs may have none yet.
+    begun = [sweep for sweep in history.list_sweeps(project) if sweep.runs]
+    gone = [sweep.id for sweep in begun if kept.isdisjoint((*sweep.runs, *sweep.replaced))]
+    return [place(project, sweep_id) for sweep_id in gone for place in (history.sweep_file, history.sweep_dir)]
+
+
 def size_of(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
     return sum(file.lstat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
 
 

@@ -20,7 +20,7 @@ from runner.spec import Run
 from runner.sweeps import Sweep
 from runner.targets import load_target
 from runner.verbs.ending import refreshed
-from runner.verbs.remote import find_run
+from runner.verbs.past import named
 
 PAGE = "report.html"
 
@@ -49,11 +49,6 @@ def runs_of(project: Path, names: Sequence[str]) -> list[Run]:
     """The runs that names of runs and sweeps stand for, each once."""
     found = [run for name in names for run in named(project, name)]
     return list({run.id: run for run in found}.values())
-
-
-def named(project: Path, name: str) -> list[Run]:
-    sweep = history.find_sweep(project, name)
-    return [find_run(project, name)] if sweep is None else [history.load_run(project, each) for each in sweep.runs]
 
 
 def entry(project: Path, run: Run) -> Entry:

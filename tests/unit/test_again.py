@@ -11,6 +11,7 @@ import pytest
 
 from runner import history
 from runner.spec import Plan
+from runner.sweeps import Sweep
 from tests.conftest import Cli, commit, write
 
 pytestmark = pytest.mark.slow  # a real run each
@@ -155,6 +156,19 @@ def test_clean_by_state(cli: Cli, bare: Path) -> None:
     ok(cli, bare, "clean", "--state", "failed")
     assert [run.state.value for run in history.list_runs(bare)[0]] == ["completed"]
     assert cli(bare, "clean", "--state", "faild").code == 4
+
+
+def test_clean_takes_a_sweep_and_forgets_it_with_its_last_run(cli: Cli, bare: Path) -> None:
+    write(bare, {"main.py": ONCE})
+    ok(cli, bare, "run", "-q", "-m", "code.script=main.py", "seed=1,2")
+    history.store_sweep(bare, Sweep("growing-sweep-1", "growing", "2026-01-01T00:00:00+00:00", ()))
+    (sweep, _) = history.list_sweeps(bare)
+    ok(cli, bare, "clean", sweep.runs[0])
+    assert len(history.list_sweeps(bare)) == 2
+    removed = json.loads(ok(cli, bare, "clean", sweep.id, "--json"))["removed"]
+    assert f".runs/sweeps/{sweep.id}.json" in [item["path"] for item in removed]
+    assert [each.id for each in history.list_sweeps(bare)] == ["growing-sweep-1"]
+    assert history.list_runs(bare)[0] == []
 
 
 def test_secrets_are_names_in_everything_that_is_kept(cli: Cli, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
