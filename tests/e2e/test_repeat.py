@@ -65,7 +65,7 @@ def test_a_killed_run_is_resumed_to_the_uninterrupted_runs_weights(cli: Cli, pro
     whole = weights(project)
     run_id = json.loads(ok(cli, project, "run", "--detach", "--json", *overrides))["runs"][0]["id"]
     place = history.files(project, run_id)
-    wait_for(lambda: list(place.outputs.glob("checkpoints/*.pt")), seconds=60)
+    wait_for(lambda: list(place.outputs.glob("checkpoints/step_*.pt")), seconds=60)
     record = json.loads((place.ranks / "0.json").read_text())
     os.kill(record["pid"], signal.SIGKILL)
     assert cli(project, "watch", run_id).code == 5
