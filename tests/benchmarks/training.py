@@ -46,7 +46,8 @@ def by_train(*overrides: str, launcher: tuple[str, ...] = (), rows: Callable[[An
 
 def by_loop(name: str, threads: int) -> float:
     words = [str(number) for number in (IMAGES, SIZE, BATCH, EPOCHS, threads)]
-    done = subprocess.run([sys.executable, LOOPS / f"{name}.py", *words], capture_output=True, text=True)
+    command, environment = [sys.executable, LOOPS / f"{name}.py", *words], {**os.environ, **ENVIRONMENT}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise CannotMeasure(done.stderr[-600:])
     return last_number(done.stdout)

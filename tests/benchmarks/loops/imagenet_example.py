@@ -7,9 +7,10 @@ import sys
 import time
 
 import torch
-import torchvision
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+
+from train.vision import torchvision
 
 
 class Meter:
@@ -53,7 +54,7 @@ count, size, batch_size, epochs, threads = (int(word) for word in sys.argv[1:6])
 torch.set_num_threads(threads)
 torch.manual_seed(0)
 dataset = TensorDataset(torch.randn(count, 3, size, size), torch.arange(count) % 10)
-network = torchvision.models.resnet18(num_classes=10)
+network = torchvision().models.resnet18(num_classes=10)
 descent = torch.optim.SGD(network.parameters(), 0.1, momentum=0.9, weight_decay=1e-4)
 batches = DataLoader(dataset, batch_size=batch_size, shuffle=True, drop_last=True)
 for _ in range(epochs):
