@@ -21,7 +21,7 @@ function controls() {
   const goal = el("select", { id: "goal", onchange: () => { view.goal = goal.value; paint(); } },
     [["maximize", "highest is best"], ["minimize", "lowest is best"]].map(([value, text]) => el("option", { value, selected: value === view.goal }, text)));
   let waiting = 0;
-  const search = el("input", { type: "search", id: "search", placeholder: "words, state=failed, lr<0.01 …", oninput: () => {
+  const search = el("input", { type: "search", id: "search", "aria-describedby": "search-hint", oninput: () => {
     clearTimeout(waiting);
     waiting = setTimeout(() => { view.text = search.value; paint(); }, runs.length > 200 ? 200 : 0);
   } });
@@ -30,7 +30,7 @@ function controls() {
   return el("div", { class: "controls" },
     record.metrics.length > 0 && el("label", {}, "metric ", metric), record.metrics.length > 0 && el("label", {}, "goal ", goal),
     record.metrics.length > 0 && el("label", { class: "check" }, check, " log scale"),
-    runs.length > 1 && el("label", { class: "grow" }, "search ", search), places.count);
+    runs.length > 1 && el("label", { class: "grow" }, "search ", search, el("span", { class: "quiet", id: "search-hint" }, "words, state=failed, lr<0.01")), places.count);
 }
 
 function bestCard(shown, measured) {
