@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from runner.emulator import instance
 from runner.emulator.identity import certificates, load_identity
 from runner.emulator.service import Service
 from runner.emulator.store import Store
+from tests.browser import browser
 from tests.emulator.bodies import ARTIFACTS, EXPERIMENT, REGISTRY, furnish
 from tests.emulator.conftest import HISTORY, WS, Client, Recorder
 from tests.watching import wait_for
@@ -65,22 +65,8 @@ class Shown:
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Any]:
-    browser, remote = shutil.which("chromium"), shutil.which("chromedriver")
-    if browser is None or remote is None:
-        pytest.skip("there is no browser here: apt-get install chromium chromium-driver")
-    pytest.importorskip("selenium", reason="selenium is not installed; it is of the extra 'dev'")
-    from selenium.webdriver import Chrome, ChromeOptions, ChromeService
-
-    options = ChromeOptions()
-    options.binary_location = browser
-    for argument in ("headless=new", "no-sandbox", "ignore-certificate-errors", "disable-dev-shm-usage", "disable-gpu"):
-        options.add_argument(f"--{argument}")
-    options.add_argument("--window-size=1280,1000")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chrome = Chrome(options=options, service=ChromeService(remote))
-    chrome.set_page_load_timeout(30)
-    yield chrome
-    chrome.quit()
+    with browser() as chrome:
+        yield chrome
 
 
 @contextmanager
