@@ -21,7 +21,7 @@ for step in range(1, 4):
     run.flush()
 open("outputs/metrics.jsonl", "w").write("".join('{"acc": %s}\\n' % (speed * step) for step in range(1, 4)))
 if speed < 0.5:
-    time.sleep(600)
+    time.sleep(600)  # longer than the test may take: the policy has to cancel it
 """
 SWEEP = """sampler: random
 metric: acc

@@ -104,7 +104,7 @@ def test_an_answer_after_a_refusal_is_the_answer() -> None:
     [({"error": {"message": "no such size"}}, "400 no such size"), (["?"], "400 Bad Request"), ({}, "400 Bad Request")],
 )
 def test_a_refusal_has_the_words_of_the_service(content: Any, words: str) -> None:
-    pytest.importorskip("requests")
+    pytest.importorskip("requests", reason="comes with azureml-core")
     answer = SimpleNamespace(status_code=400, reason="Bad Request", json=lambda: content)
 
     assert str(refusal(answer)) == words

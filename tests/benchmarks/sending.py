@@ -152,7 +152,7 @@ def watch(place: Bench) -> None:
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(FOLLOWED_SECONDS)
+        time.sleep(FOLLOWED_SECONDS)  # what is measured: how many requests following sends in so long
         process.send_signal(signal.SIGINT)
         process.communicate()
 

@@ -27,9 +27,9 @@ with open("outputs/metrics.jsonl", "w") as file:
     for epoch in range(4):
         file.write(json.dumps({{"epoch": epoch, "acc": speed * (epoch + 1)}}) + "\\n")
         file.flush()
-        time.sleep(0.1)
+        time.sleep(0.1)  # a report at a time, as a training makes them
 if speed < 0.5:
-    time.sleep(600)
+    time.sleep(600)  # longer than the test may take: the policy has to cancel it
 """
 EXPERIMENT = """# @package _global_
 defaults:

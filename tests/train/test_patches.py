@@ -6,7 +6,7 @@ import torch
 from train.data import patches
 from train.errors import TrainError
 
-pytest.importorskip("skimage.data")
+pytest.importorskip("skimage.data", reason="the extra 'pretrained' is not installed")
 
 
 @pytest.mark.parametrize(("width", "height", "patch"), [(451, 300, 48), (384, 303, 48), (512, 512, 64), (600, 400, 31)])

