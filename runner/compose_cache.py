@@ -49,13 +49,13 @@ class Stored:
 
 def identity(folders: Sequence[Path]) -> Identity | None:
     """Of the configuration in these folders; None where it may depend on more than its files, or caching is off."""
-    if os.environ.get(SWITCH) == "off":
+    if folder() is None:
         return None
     hasher, groups = hashlib.sha256(repr([versions(), *folders[1:]]).encode()), set()
-    for folder in folders:
-        for here, below, names in os.walk(folder):
+    for each in folders:
+        for here, below, names in os.walk(each):
             below.sort()
-            place = Path(here).relative_to(folder).as_posix()
+            place = Path(here).relative_to(each).as_posix()
             groups.add(place)
             hasher.update(f"\0folder {place}\0".encode())
             for name in sorted(names):
@@ -120,10 +120,18 @@ def write(path: Path, text: str) -> None:
 
 
 def file_of(known: Identity, choices: Sequence[str]) -> Path:
+    place = folder()
+    assert place is not None, "where caching is off, nothing has an identity"
+    return place / f"{hashlib.sha256(json.dumps([known.digest, *choices]).encode()).hexdigest()}.json"
+
+
+def folder() -> Path | None:
+    """Where things are kept; None where nothing is."""
     named = os.environ.get(SWITCH)
+    if named == "off":
+        return None
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = Path(named) if named else caches / "amlrun" / "compose"
-    return folder / f"{hashlib.sha256(json.dumps([known.digest, *choices]).encode()).hexdigest()}.json"
+    return Path(named) if named else caches / "amlrun" / "compose"
 
 
 def versions() -> list[Any]:

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from runner.redact import redact
 from runner.spec import Log, Run, State, Target
 
-POLL_SECONDS = 0.2
+# Between two looks: a twentieth of the time that has passed, so that what ends soon is told soon.
+SHORTEST_SECONDS, POLL_SECONDS = 0.02, 0.2
 # Output that may be a consequence of another rank's failure. It is held back: when the run fails, the diagnosis shows
 # the cause and this is noise; when the run goes on for HOLD_SECONDS, it is shown after all.
 SUSPECT = re.compile(
@@ -81,6 +82,7 @@ def follow(
     tails = {run.id: Tail(hide) for run in runs}
     current = list(runs)
     seen: dict[str, int] = {}
+    began = clock()
     try:
         while True:
             current = target.states(current)
@@ -93,7 +95,7 @@ def follow(
                     reporter.phase(phase)
             if all(run.state.final for run in current):
                 return current
-            sleep(POLL_SECONDS)
+            sleep(min(POLL_SECONDS, max(SHORTEST_SECONDS, (clock() - began) / 20)))
     finally:
         reporter.close()
 

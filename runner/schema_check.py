@@ -34,12 +34,15 @@ def absent_top(values: Mapping[str, Any], schemas: Path) -> list[Finding]:
     return [absent((key,)) for key in load("job", schemas)["required"] if key not in values]
 
 
-def check_part(key: str, value: Any, schemas: Path) -> tuple[Any, list[Finding]]:
-    """One top-level key against the job's schema: the value without what is wrong in it, and what is wrong."""
+def check_part(key: str, value: Any, schemas: Path, *, valid: bool = False) -> tuple[Any, list[Finding]]:
+    """One top-level key against the job's schema: the value without what is wrong in it, and what is wrong.
+
+    `valid`: that nothing is wrong is known.
+    """
     found: list[Finding] = []
     clean = sanitize(value, (key,), found)
-    if clean is MISSING:
-        return MISSING, found
+    if clean is MISSING or valid:
+        return clean, found
     gone = {finding.path for finding in found}
     for error in validator(key, schemas).iter_errors(clean):
         found += [f for f in describe(error, key, schemas) if f.path not in gone]
@@ -50,12 +53,18 @@ def check_part(key: str, value: Any, schemas: Path) -> tuple[Any, list[Finding]]
 @lru_cache(maxsize=256)
 def validator(key: str, schemas: Path) -> Any:
     cls, registry = dialect(schemas)
+    own = load("job", schemas)["properties"][key].get("$ref", "").partition("#")[0]
+    if own:
+        registry = registry.get_or_retrieve(own).registry.crawl()
     return cls({"$ref": f"job.schema.json#/properties/{key}"}, registry=registry)
 
 
 @lru_cache(maxsize=16)
 def dialect(schemas: Path) -> tuple[Any, Any]:
-    """JSON Schema with our notion of numbers and patterns, and where it finds what a schema refers to."""
+    """JSON Schema with our notion of numbers and patterns, and where it finds what a schema refers to.
+
+    What a registry learns while it validates is forgotten with that: it is given the schemas it will need before.
+    """
     from jsonschema import Draft202012Validator, validators
     from referencing import Registry
     from referencing.jsonschema import DRAFT202012
@@ -67,7 +76,7 @@ def dialect(schemas: Path) -> tuple[Any, Any]:
     extend: Any = validators.extend  # untyped in jsonschema's stubs
     cls = extend(Draft202012Validator, {"pattern": match_pattern}, type_checker=types)
     registry: Registry[Any] = Registry(retrieve=retrieve)  # type: ignore[call-arg]
-    return cls, registry
+    return cls, registry.get_or_retrieve("job.schema.json").registry.crawl()
 
 
 @lru_cache(maxsize=64)

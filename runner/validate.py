@@ -12,11 +12,13 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from runner import valid_parts
 from runner.errors import ConfigError, Problem
 from runner.finding import Finding
 from runner.rules import RULES, Rule
 from runner.schema_check import MISSING, absent_top, check_part, unknown_top
 from runner.spec import Code, Config, Distribution, Job
+from runner.valid_parts import ValidParts
 
 RULES_BY_KEYS: dict[tuple[str, ...], list[tuple[int, Rule]]] = {}
 for _number, _rule in enumerate(RULES):
@@ -32,7 +34,12 @@ def validate(configs: Sequence[Config], *, strict: bool = False) -> tuple[list[J
     memory: dict[Path, Memory] = {}
     problems: list[Problem] = []
     for config in configs:
-        problems += check(config, memory.setdefault(config.project, Memory(config.project / "schemas")))
+        if config.project not in memory:
+            schemas = config.project / "schemas"
+            memory[config.project] = Memory(schemas, valid_parts.load(schemas))
+        problems += check(config, memory[config.project])
+    for each in memory.values():
+        each.valid.save()
     unique = sorted(dict.fromkeys(problems), key=order)
     if any(strict or problem.severity == "error" for problem in unique):
         raise ConfigError(unique)
@@ -45,10 +52,11 @@ class Memory:
     """What is known of a project's parts: a part is the JSON of one top-level key, numbered in order of appearance.
 
     `seen` has the numbers by the parts themselves, which points of a sweep share (and which are kept, so that their
-    `id` stays theirs); `tops` has what is wrong with a set of top-level keys.
+    `id` stays theirs); `tops` has what is wrong with a set of top-level keys; `valid` is what earlier commands found.
     """
 
     schemas: Path
+    valid: ValidParts
     seen: dict[tuple[str, int], tuple[Any, int]] = field(default_factory=dict)
     tops: dict[tuple[str, ...], tuple[list[Finding], list[Finding]]] = field(default_factory=dict)
     numbers: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -92,7 +100,11 @@ def number_by_text(key: str, value: Any, memory: Memory) -> int:
     number = memory.numbers.get((key, text))
     if number is None:
         number = memory.numbers[key, text] = len(memory.parts)
-        memory.parts.append(check_part(key, value, memory.schemas))
+        known = memory.valid.has(key, text)
+        part = check_part(key, value, memory.schemas, valid=known)
+        if not known and not part[1]:
+            memory.valid.add(key, text)
+        memory.parts.append(part)
     return number
 
 

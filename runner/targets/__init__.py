@@ -45,7 +45,7 @@ def workspace_name(plan: Plan, project: Path) -> str:
     """As the configuration or its config.json says; '' where that is not there (a plan can be made without)."""
     if plan.target == "local":
         return ""
-    from runner.targets.azureml_workspace import names_of
+    from runner.targets.azureml_names import names_of
 
     with contextlib.suppress(TargetError):
         return names_of(project, plan.config["workspace"])["name"]

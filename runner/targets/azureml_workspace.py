@@ -20,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 from runner.emulator import instance
 from runner.errors import TargetError
+from runner.targets.azureml_names import NAMES, names_of
 
 NEEDS = "azureml-core is not installed; pip install 'amlrun[azure]'"
 IDLE_MINUTES = 30
@@ -27,7 +28,6 @@ IDLE_MINUTES = 30
 TOKEN_MARGIN_SECONDS = 300
 # Seconds between two questions about the same runs.
 AZURE_PACE, EMULATOR_PACE = 3.0, 0.4
-NAMES = ("subscription_id", "resource_group", "name")
 # Packages whose exceptions are the service's or the network's doing, not a mistake of ours.
 THEIRS = {"azureml", "azure", "msrest", "requests", "urllib3", "msal", "adal", "cryptography", "OpenSSL"}
 CLOUDS = "ARM_CLOUD_METADATA_URL"
@@ -104,26 +104,6 @@ def emulator(project: Path, settings: Mapping[str, Any]) -> Service:
 
 
 KINDS: Mapping[str, Callable[[Path, Mapping[str, Any]], Service]] = {"azureml": azure, "emulator": emulator}
-
-
-def names_of(project: Path, settings: Mapping[str, Any]) -> dict[str, str]:
-    """The three names, written out or from a config.json."""
-    given = {name: str(settings[name]) for name in NAMES if settings.get(name)}
-    if len(given) == len(NAMES):
-        return given
-    where = project / str(settings["config"]) if settings.get("config") else instance.find_config(project)
-    if where is None:
-        raise TargetError(
-            f"no config.json from '{project}' upward; download it from the workspace's page in the Azure portal, "
-            f"or set workspace.{', workspace.'.join(NAMES)}"
-        )
-    path = where / "config.json" if where.is_dir() else where
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        names = [str(content[key]) for key in ("subscription_id", "resource_group", "workspace_name")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TargetError(f"'{path}' is no config.json of a workspace ({error}); download it again") from None
-    return dict(zip(NAMES, names, strict=True))
 
 
 def workspace_of(names: Mapping[str, str], login: Any) -> Any:

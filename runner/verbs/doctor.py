@@ -211,8 +211,8 @@ def names(subject: Subject) -> Answer:
 
 def azure_names(subject: Subject) -> Answer:
     from runner.emulator.instance import find_config
-    from runner.targets.azureml_workspace import NAMES as KEYS
-    from runner.targets.azureml_workspace import names_of
+    from runner.targets.azureml_names import NAMES as KEYS
+    from runner.targets.azureml_names import names_of
 
     settings, said = subject.found.workspace, "the configuration"
     try:

@@ -68,7 +68,7 @@ def settings_of(project: Path, workspace: str) -> Mapping[str, Any]:
 
     Raises TargetError that says which names each option stands for.
     """
-    from runner.targets.azureml_workspace import names_of  # TLS and all: only a URL that is not known here pays for it
+    from runner.targets.azureml_names import names_of  # only a URL that is not known here pays for it
 
     known = []
     for option, settings in workspaces(project):

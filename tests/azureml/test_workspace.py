@@ -12,11 +12,11 @@ import pytest
 from runner.errors import TargetError
 from runner.resources import packaged
 from runner.targets import azureml_workspace
+from runner.targets.azureml_names import names_of
 from runner.targets.azureml_workspace import (
     AUTH,
     KINDS,
     Tokens,
-    names_of,
     quiet,
     require_sdk,
     secret_of,

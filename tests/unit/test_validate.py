@@ -137,7 +137,7 @@ def test_files_come_first_in_the_order_of_lines_then_overrides() -> None:
 def test_each_distinct_part_is_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     real = module.check_part
-    monkeypatch.setattr(module, "check_part", lambda key, value, schemas: seen.append(key) or real(key, value, schemas))
+    monkeypatch.setattr(module, "check_part", lambda key, *rest, **known: seen.append(key) or real(key, *rest, **known))
     validate([config(values(seed=n)) for n in range(200)])
     assert seen.count("seed") == 200
     assert {key: seen.count(key) for key in set(seen) - {"seed"}} == dict.fromkeys(set(values()) - {"seed"}, 1)
