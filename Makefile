@@ -9,6 +9,8 @@ PEERS := .venv-peers
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := .ci/constraints.txt
 ARGS ?= experiment=digits
+# Without compiled modules kept, each of hundreds of started processes compiles what it imports, and pytest every test.
+unexport PYTHONDONTWRITEBYTECODE
 PYTEST ?= $(BIN)/python -m pytest
 
 .PHONY: help run azure horovod test test-slow check docs bench bench-setup clean setup setup-dev browser

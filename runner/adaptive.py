@@ -1,69 +1,54 @@
-"""Sweeps that decide while they run: the one loop over the pipeline.
+"""Sweeps that something has to stay alive for: the one loop over the pipeline.
 
-A policy stops runs that fall behind; a bayesian sampler draws points from what earlier ones gave. What the loop knows
-is on disk before it acts on it (plans, the sweep's list of runs, the study, which runs are to be stopped), so it may be
-killed at any moment: `carry_on` begins where it ended, asks for the runs, and sends none twice. Later points are made
-from the configuration as it was when the sweep began, and run on the code of the first.
+A policy stops runs that fall behind; a bayesian sampler draws points from what earlier ones gave; on a service somebody
+has to see to it that not more run at once than asked for, and that none begins after a failure. What the loop knows is
+on disk before it acts on it (plans, the sweep's list of runs, the study, which runs are to be stopped), so it may be
+killed at any moment: `carry_on` begins where it ended, asks for the runs, and sends none twice.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from runner import history, pipeline
+from runner.carrying import alone, read_stopped, sending, write_stopped
 from runner.configs import compose
-from runner.cost import over_limit, priced
 from runner.errors import ConfigError, Place, Problem, RunFailedError, TargetError
-from runner.facts import draw, now
 from runner.follow import Reporter, new_phases
+from runner.growing import Growth, refuse_never_valid
 from runner.pipeline import Planned, Request
-from runner.plan import Facts, plan, snapshot_key
 from runner.policies import best_of, due, verdict
-from runner.processes import machine
-from runner.sampling import Space, drawn, having
-from runner.snapshot import Snapshot
+from runner.progress import Quiet
+from runner.sampling import drawn
 from runner.spec import Plan, Run, State, Target
-from runner.studies import Study, Suggestion, open_study
 from runner.sweep import space_of
-from runner.sweeps import TAG, Sweep, together
-from runner.targets import addressed, load_target
-from runner.validate import make_code, validate
+from runner.sweeps import Sweep, asked_of, grows, is_held, together
+from runner.targets import load_target
 
 POLL_SECONDS = 1.0
 # With how many points an option is tried before it counts as wrong.
 MOST_OTHERS = 4
-# How often in a row a target may not answer.
-MOST_REFUSALS = 8
+# How often in a row a target may not answer, and how long is waited at most in between: an hour in all.
+MOST_REFUSALS, LONGEST_SECONDS = 60, 64.0
+WAITING = (State.PREPARING, State.QUEUED)
 
 
 def decides(plans: Sequence[Plan]) -> bool:
-    """Whether the sweep of these plans needs something alive while it runs."""
-    asked = asked_of(plans[0])
-    return grows(plans) or policy_of(asked) is not None
-
-
-def grows(plans: Sequence[Plan]) -> bool:
-    """Whether their sweep draws points from results: of it only the first plan is known."""
-    return asked_of(plans[0]).get("sampler") == "bayesian"
+    """Whether the sweep of these plans draws points or stops runs by what they report."""
+    return grows(plans) or policy_of(asked_of(plans[0])) is not None
 
 
 def begin(planned: Planned, request: Request, options: Mapping[str, Any]) -> Sweep:
     """Check everything, stage the code and store the sweep; nothing is sent."""
-    if grows(planned.plans):
-        if len(planned.plans) > 1:
-            what = f"{len(planned.plans)} sweeps that draw points while they run"
-            raise ConfigError([Problem(Place.of_override("-m"), "", what, "write what varies in sweep.params")])
-        every = planned.plans * int(asked_of(planned.plans[0])["max_total"])
-        planned = replace(planned, blockers=[*planned.blockers, *over_limit(every, request.max_cost)])
+    if grows(planned.plans) and len(planned.plans) > 1:
+        what = f"{len(planned.plans)} sweeps that draw points while they run"
+        raise ConfigError([Problem(Place.of_override("-m"), "", what, "write what varies in sweep.params")])
     sweep, plans = together(planned.plans, request.overrides, options, growing=True)
     assert sweep is not None
     if grows(plans):
@@ -72,7 +57,9 @@ def begin(planned: Planned, request: Request, options: Mapping[str, Any]) -> Swe
         sweep = replace(sweep, swept=tuple(space))
     pipeline.accepted(replace(planned, plans=plans), request.project, sweep)
     folder = history.sweep_dir(request.project, sweep.id)
-    shutil.copytree(request.project / "configs", folder / "configs", dirs_exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if grows(plans):
+        shutil.copytree(request.project / "configs", folder / "configs", dirs_exist_ok=True)
     return sweep
 
 
@@ -85,15 +72,55 @@ def carry_on(
 ) -> Outcome:
     """Until every run has ended. Raises TargetError where another process is at it."""
     with alone(project, sweep_id):
-        sweep = history.load_sweep(project, sweep_id)
-        first = history.load_plan(project, sweep.runs[0])
-        asked = asked_of(first)
-        growth = Growth.of(project, sweep, first) if grows([first]) else None
-        loop = Loop(project, load_target(first.target, project), sweep, asked, reporter, say, growth, sleep)
-        try:
-            return loop.work(places(first, asked, whole=growth is None))
-        finally:
-            reporter.close()
+        return carried(project, sweep_id, reporter, say, sleep)
+
+
+def carried(
+    project: Path,
+    sweep_id: str,
+    reporter: Reporter,
+    say: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Outcome:
+    """The same, for who has the lock."""
+    try:
+        return loop_of(project, sweep_id, reporter, say, sleep).work()
+    finally:
+        reporter.close()
+
+
+def sent_first(project: Path, sweep_id: str) -> list[Run]:
+    """What there is room for is sent, for who has the lock; raises TargetError at the first that is not."""
+    loop = loop_of(project, sweep_id, Quiet(), lambda _: None)
+    before = {run.id for run in loop.runs.values() if run.state is State.PLANNED}
+    loop.ask()
+    loop.fill()
+    return [run for run in loop.runs.values() if run.id in before and run.state is not State.PLANNED]
+
+
+def loop_of(
+    project: Path,
+    sweep_id: str,
+    reporter: Reporter,
+    say: Callable[[str], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> Loop:
+    """The loop as it stands; runs that were removed are left out."""
+    sweep = history.load_sweep(project, sweep_id)
+    known = set(history.run_ids(project))
+    runs = {run_id: history.load_run(project, run_id) for run_id in sweep.runs if run_id in known}
+    if not runs:
+        raise TargetError(f"the runs of {sweep_id} were removed; there is nothing to go on with")
+    first = history.load_plan(project, next(iter(runs)))
+    growth = Growth.of(project, sweep, first) if grows([first]) else None
+    loop = Loop(project, load_target(first.target, project), sweep, asked_of(first), reporter, say, growth, sleep, runs)
+    loop.places = places(first, loop.asked, whole=growth is None)
+    loop.judged = decides([first])
+    loop.is_held = is_held(sweep, first)
+    loop.earlier = {run.id for run in runs.values() if run.state.final}
+    loop.phases = {run.id: len(run.phases) for run in runs.values()}
+    loop.stopped = read_stopped(project, sweep_id)
+    return loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,51 +133,13 @@ class Outcome:
 
 
 @dataclass
-class Growth:
-    """Where new points come from. `base` is the first plan: later ones run on its code."""
-
-    project: Path
-    sweep_id: str
-    base: Plan
-    overrides: tuple[str, ...]
-    study: Study
-
-    @classmethod
-    def of(cls, project: Path, sweep: Sweep, base: Plan) -> Growth:
-        folder = history.sweep_dir(project, sweep.id)
-        space = space_of(compose(folder, [sweep.overrides])[0])
-        study = open_study(folder / "study.optuna", asked_of(base), space, base.overrides[: len(space)])
-        if base.id not in study.runs() and (trial := next(iter(study.unfinished()), None) or study.ask()):
-            study.is_run(trial.number, base.id)
-        return cls(project, sweep.id, base, sweep.overrides, study)
-
-    def suggestion(self, known: Sequence[str]) -> Suggestion | None:
-        """One that was asked for and never became one of the `known` runs, else a new one."""
-        runs = {number for run_id, number in self.study.runs().items() if run_id in known}
-        return next((each for each in self.study.unfinished() if each.number not in runs), None) or self.study.ask()
-
-    def plan(self, suggestion: Suggestion) -> Plan:
-        """Raises ConfigError where the point is not valid."""
-        (config,) = compose(history.sweep_dir(self.project, self.sweep_id), [[*suggestion.point, *self.overrides]])
-        jobs, _ = validate([replace(config, project=self.project)])
-        key = snapshot_key(jobs[0].code)
-        if key != snapshot_key(make_code(self.base.config["code"], self.project)):
-            raise ConfigError(
-                [Problem(config.origin("code").value, "code", "the points of this sweep share their code")]
-            )
-        code = Snapshot(key[0], (), {}, (), digest=self.base.snapshot.digest)
-        facts = Facts(machine(), self.base.python, now(), draw, self.base.git, {key: code})
-        (made,) = priced(plan(jobs, facts), self.project)
-        made = replace(made, snapshot=self.base.snapshot, tags={**made.tags, TAG: self.sweep_id})
-        return addressed(made, self.project)
-
-
-@dataclass
 class Loop:
-    """`reports` are the values of the metric, `rows` the columns seen, `decided` the report last decided at, by run.
+    """At most `places` runs at once. `judged`: what they report is asked for; else only how they are.
 
+    `reports` are the values of the metric, `rows` the columns seen, `decided` the report last decided at, by run.
     `stopped` says why a run is stopped; `told` are runs whose end is dealt with; `sent` those sent by this process, and
-    `earlier` those that had ended before it began.
+    `earlier` those that had ended before it began. `closed`: nothing more is sent; `failed`: because that one did, and
+    `left` are those that are canceled for it.
     """
 
     project: Path
@@ -159,9 +148,12 @@ class Loop:
     asked: Mapping[str, Any]
     reporter: Reporter
     say: Callable[[str], None]
-    growth: Growth | None = None
-    sleep: Callable[[float], None] = time.sleep
-    runs: dict[str, Run] = field(default_factory=dict)
+    growth: Growth | None
+    sleep: Callable[[float], None]
+    runs: dict[str, Run]
+    places: float = math.inf
+    judged: bool = True
+    is_held: bool = False
     reports: dict[str, list[float]] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     columns: dict[str, None] = field(default_factory=dict)
@@ -172,41 +164,42 @@ class Loop:
     sent: set[str] = field(default_factory=set)
     canceled: set[str] = field(default_factory=set)
     earlier: set[str] = field(default_factory=set)
+    left: dict[str, str] = field(default_factory=dict)
     closed: bool = False
+    failed: str = ""
 
-    def work(self, places: float) -> Outcome:
-        """At most `places` runs at once."""
-        self.runs = {run_id: history.load_run(self.project, run_id) for run_id in self.sweep.runs}
-        self.earlier = {run.id for run in self.runs.values() if run.state.final}
-        self.phases = {run.id: len(run.phases) for run in self.runs.values()}
-        self.stopped = read_stopped(self.project, self.sweep.id)
+    def work(self) -> Outcome:
         refusals = 0
         while True:
             try:
                 self.look()
                 self.decide()
-                self.fill(places)
+                self.fill()
                 refusals = 0
-            except TargetError as error:  # a loop that lives for days outlives a service that is away for minutes
+            except TargetError as error:  # a loop that lives for days outlives a service that is away for a while
                 refusals += 1
                 if refusals > MOST_REFUSALS:
                     raise
                 self.say(f"asking again: {error}")
             if not refusals and not self.active():
                 return self.outcome()
-            self.sleep(POLL_SECONDS * 2**refusals)
+            self.sleep(min(LONGEST_SECONDS, POLL_SECONDS * 2**refusals))
 
     def active(self) -> list[Run]:
         return [run for run in self.runs.values() if not run.state.final and run.state is not State.PLANNED]
 
-    def look(self) -> None:
-        """Ask for the runs that were sent, read what they report, and deal with those that have ended."""
+    def ask(self) -> None:
         if active := self.active():
             self.runs.update({run.id: run for run in self.target.states(active)})
+
+    def look(self) -> None:
+        """Ask for the runs that were sent, read what they report, and deal with those that have ended."""
+        self.ask()
         for run in list(self.runs.values()):
             if run.state is State.PLANNED or run.id in self.told:
                 continue
-            self.read(run)
+            if self.judged:
+                self.read(run)
             for phase in new_phases(run, self.phases):
                 self.reporter.phase(phase)
             if run.state.final:
@@ -225,31 +218,30 @@ class Loop:
         self.reports[run.id] = [number(row[name]) for row in rows if name in row]
 
     def end(self, run: Run) -> None:
-        value = self.value(run)
-        if run.state is State.COMPLETED and not self.reports[run.id]:
+        if self.judged and run.state is State.COMPLETED and not self.reports[run.id]:
             self.closed = True
             raise RunFailedError(missing(self.asked["metric"], run, self.columns))
         reason = self.stopped.get(run.id)
-        if reason is not None and run.state is State.CANCELED:
-            self.runs[run.id] = run = replace(run, note=reason)
+        if run.state is State.CANCELED and (note := reason or self.left.get(run.id)):
+            self.runs[run.id] = run = replace(run, note=note)
             history.store_run(self.project, run)
-        elif run.state is State.CANCELED and not self.closed and run.id not in self.earlier:
+        elif run.state is State.CANCELED and self.judged and not self.closed and run.id not in self.earlier:
             self.closed = True
             self.say(f"{run.id} was canceled, so no more is sent; 'amlrun resume {self.sweep.id}' goes on")
         elif run.state is State.FAILED and self.sweep.options.get("stop_on_failure") and run.id not in self.earlier:
-            self.closed = True
+            self.closed, self.failed = True, run.id
         if self.growth is not None:
             stopped_at = len(self.reports[run.id]) if reason is not None and run.state is State.CANCELED else None
-            self.growth.study.tell(run.id, value, stopped_at)
+            self.growth.study.tell(run.id, self.value(run), stopped_at)
 
     def value(self, run: Run) -> float | None:
         """What the run is worth; None for one that failed, or was canceled by somebody else."""
-        if run.state is State.COMPLETED or run.id in self.stopped:
+        if self.judged and (run.state is State.COMPLETED or run.id in self.stopped):
             return best_of(self.reports.get(run.id, ()), self.asked["goal"])
         return None
 
     def decide(self) -> None:
-        """Stop what the policy does not let go on. That it is to be stopped is written down first."""
+        """Stop what the policy does not let go on (written down first), and after a failure what has not begun."""
         policy = policy_of(self.asked)
         for run in self.active():
             at = due(policy, len(self.reports.get(run.id, ())))
@@ -261,21 +253,41 @@ class Loop:
                     self.stopped[run.id] = reason
                     write_stopped(self.project, self.sweep.id, self.stopped)
                     self.say(f"{run.id} is stopped: {reason}")
-            if run.id in self.stopped and run.id not in self.canceled:
+            is_left = self.is_held and self.failed and run.state in WAITING
+            if (run.id in self.stopped or is_left) and run.id not in self.canceled:
                 self.target.cancel(run)
                 self.canceled.add(run.id)
+            if is_left and run.id not in self.left:
+                self.left[run.id] = f"canceled before it began, because {self.failed} had failed"
+                self.say(f"{run.id} is {self.left[run.id]}")
 
-    def fill(self, places: float) -> None:
+    def fill(self) -> None:
         """Send what there is room for; what another process of this sweep had sent is not sent again."""
-        plans: list[Plan] = []
-        while not self.closed and len(self.active()) + len(plans) < places:
-            made = self.next_planned(plans) or self.next_suggested()
-            if made is None:
-                break
-            plans.append(made)
-        if plans:
+        with sending(self.project, self.sweep.id) as may_be:
+            if not may_be:
+                self.end_by_cancel()
+            plans: list[Plan] = []
+            while not self.closed and len(self.active()) + len(plans) < self.places:
+                made = self.next_planned(plans) or self.next_suggested()
+                if made is None:
+                    break
+                plans.append(made)
+            if plans:
+                self.send(plans)
+
+    def send(self, plans: Sequence[Plan]) -> None:
+        """Of several some may be sent and others not, which are tried again."""
+        try:
+            self.target.submit(list(plans))
             self.sent.update(made.id for made in plans)
-            self.runs.update({run.id: run for run in self.target.submit(plans)})
+        finally:
+            self.runs.update({made.id: history.load_run(self.project, made.id) for made in plans})
+
+    def end_by_cancel(self) -> None:
+        """Somebody cancels the sweep, which cancels also what was only planned."""
+        if not self.closed:
+            self.closed = True
+            self.say(f"{self.sweep.id} was canceled, so no more is sent; 'amlrun resume {self.sweep.id}' goes on")
 
     def next_planned(self, taken: Sequence[Plan]) -> Plan | None:
         known = {*self.sent, *(made.id for made in taken)}
@@ -303,29 +315,8 @@ class Loop:
         return None
 
     def outcome(self) -> Outcome:
-        runs = [self.runs[run_id] for run_id in self.sweep.runs]
+        runs = [history.load_run(self.project, run_id) for run_id in self.runs]
         return Outcome(runs, {run.id: self.value(run) for run in runs}, self.stopped)
-
-
-def refuse_never_valid(request: Request, space: Space, others: Sequence[Sequence[str]]) -> None:
-    """Raises ConfigError for an option, or the end of an interval, that is valid with none of the `others`."""
-    tries = [having(space, other) for other in others]
-    wrong: dict[int, ConfigError] = dict.fromkeys(range(len(tries[0])), ConfigError([]))
-    for points in tries:
-        configs = compose(request.project, [[*points[index], *request.overrides] for index in wrong])
-        found: dict[int, ConfigError] = {}
-        for index, config in zip(wrong, configs, strict=True):
-            try:
-                validate([config])
-            except ConfigError as error:
-                found[index] = error
-        wrong = found
-    if wrong:
-        raise ConfigError([problem for error in wrong.values() for problem in error.problems])
-
-
-def asked_of(first: Plan) -> Mapping[str, Any]:
-    return first.config.get("sweep") or {}
 
 
 def policy_of(asked: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -351,28 +342,3 @@ def number(value: Any) -> float:
 def missing(metric: str, run: Run, columns: Mapping[str, None]) -> str:
     there = f"it has: {', '.join(columns)}" if columns else f"{run.id} wrote no metrics"
     return f"sweep.metric: '{metric}' is no column of metrics.jsonl; {there}"
-
-
-@contextlib.contextmanager
-def alone(project: Path, sweep_id: str) -> Iterator[None]:
-    """One process at a time carries a sweep on. Ends with the process, however that ends."""
-    folder = history.sweep_dir(project, sweep_id)
-    folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            what = f"{sweep_id} is carried on by another process"
-            raise TargetError(f"{what}; 'amlrun watch {sweep_id}' shows what it does") from None
-        yield
-
-
-def read_stopped(project: Path, sweep_id: str) -> dict[str, str]:
-    with contextlib.suppress(FileNotFoundError):
-        found: dict[str, str] = json.loads((history.sweep_dir(project, sweep_id) / "stopped.json").read_bytes())
-        return found
-    return {}
-
-
-def write_stopped(project: Path, sweep_id: str, stopped: Mapping[str, str]) -> None:
-    history.write_json(history.sweep_dir(project, sweep_id) / "stopped.json", stopped)

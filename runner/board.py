@@ -53,8 +53,10 @@ class Lines:
 
     def show(self, found: Standing) -> None:
         news = []
+        first = not self.seen  # of what had ended before, only its end is told
         for each in found.points:
-            for state, time in each.run.phases[self.seen.get(each.run.id, 0) :]:
+            known = -1 if first and each.run.state.final else self.seen.get(each.run.id, 0)
+            for state, time in each.run.phases[known:]:
                 if state != State.PLANNED.value:
                     end = ending(each, found) if is_end(state) else ""
                     news.append((datetime.fromisoformat(time), f"[{clock(time)}] {label(each)}  {state}{end}"))
@@ -89,11 +91,12 @@ class Table:
 
 
 def drawn(found: Standing, most: int) -> Any:
-    """The standing as a table of rich."""
+    """The standing as a table of rich, and the totals below it."""
+    from rich.console import Group
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    table = RichTable(title=Text(found.sweep.id), caption=Text(totals(found)), caption_justify="left")
+    table = RichTable(title=Text(found.sweep.id))
     for name in (*HEADER[:3], found.metric.replace("_", " ") or "METRIC", *HEADER[4:]):
         table.add_column(Text(name), no_wrap=name != HEADER[0], justify="left" if name in HEADER[:2] else "right")
     points = shown(found, most)
@@ -102,7 +105,7 @@ def drawn(found: Standing, most: int) -> Any:
         table.add_row(*map(Text, cells(each, found)), style=style)
     if len(points) < len(found.points):
         table.add_row(Text(f"and {len(found.points) - len(points)} more"), *[""] * (len(HEADER) - 1), style="dim")
-    return table
+    return Group(table, Text(totals(found)))
 
 
 def cells(each: Point, found: Standing) -> Sequence[str]:

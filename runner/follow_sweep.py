@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,12 +22,22 @@ AT_ONCE = 8
 PATIENCE = 30
 
 
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A sweep as it is stored, its runs and (by run id) their plans. `carried`: a process may send more of it."""
+
+    sweep: Sweep
+    plans: Mapping[str, Plan]
+    runs: Sequence[Run]
+    carried: bool = False
+
+
 @dataclass(slots=True)
 class Metrics:
     """What is known of each run's metrics. Files here cost nothing to read, so `at_once` may be all."""
 
     target: Target
-    at_once: int
+    at_once: float
     rows: dict[str, Rows] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     turn: int = 0
@@ -38,51 +49,44 @@ class Metrics:
                 self.rows[run.id] = self.target.metrics(run)
                 self.whole.add(run.id)
         running = [run for run in runs if run.state in (State.RUNNING, State.FINALIZING)]
-        for at in range(min(self.at_once, len(running))):
+        count = int(min(self.at_once, len(running)))
+        for at in range(count):
             run = running[(self.turn + at) % len(running)]
             self.rows[run.id] = self.target.metrics(run)
-        self.turn += self.at_once
+        self.turn += count
         return self.rows
 
 
 def follow_sweep(
     target: Target,
-    sweep: Sweep,
-    plans: Mapping[str, Plan],
+    members: Callable[[], Members],
     board: Board,
-    runs: Sequence[Run],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Standing:
-    """Show it again and again; returns how it stood in the end. `plans` are by run id.
+    """Show it again and again; returns how it stood in the end. `members` is asked at each look: they may change.
 
     Raises KeyboardInterrupt where it is interrupted, TargetError where the target does not answer for long.
     """
-    current, failures = list(runs), 0
-    local = all(plan.target == "local" for plan in plans.values())
-    metrics = Metrics(target, len(current) if local else AT_ONCE)
+    known, failures = members(), 0
+    current = {run.id: run for run in known.runs}
+    local = all(plan.target == "local" for plan in known.plans.values())
+    metrics = Metrics(target, math.inf if local else AT_ONCE)
     try:
         while True:
+            runs = [current.get(run.id, run) for run in known.runs]
             try:
-                current = target.states(current)
-                rows, failures = metrics.look(current), 0
-                leave_rest(target, sweep, current)
+                runs = target.states(runs)
+                current.update({run.id: run for run in runs})
+                rows, failures = metrics.look(runs), 0
             except TargetError:
                 rows, failures = metrics.rows, failures + 1
                 if failures > PATIENCE:
                     raise
-            found = standing(sweep, plans, current, rows, datetime.now(timezone.utc))
+            found = standing(known.sweep, known.plans, runs, rows, datetime.now(timezone.utc))
             board.show(found)
-            if found.over and not failures:
+            if found.over and not known.carried and not failures:
                 return found
             sleep(POLL_SECONDS)
+            known = members()
     finally:
         board.close()
-
-
-def leave_rest(target: Target, sweep: Sweep, runs: Sequence[Run]) -> None:
-    """After a failure that is to stop the others: what waits on the service is canceled (here nothing waits there)."""
-    if not sweep.options.get("stop_on_failure") or not any(run.state is State.FAILED for run in runs):
-        return
-    for run in runs:
-        if run.target != "local" and run.state in (State.PREPARING, State.QUEUED):
-            target.cancel(run)

@@ -20,6 +20,7 @@ from runner.facts import draw, now
 from runner.plan import renewed
 from runner.snapshot import Snapshot, check, stage
 from runner.spec import Plan
+from runner.sweeps import grows
 from runner.targets import addressed
 
 FORMAT = "amlrun-lock/1"
@@ -35,6 +36,8 @@ class Lock:
 
 def write_lock(path: Path, project: Path, plans: Sequence[Plan], snapshots: Sequence[Snapshot]) -> None:
     """Freeze `plans`; their code is staged, so that it can be sent even after the files have changed."""
+    if grows(plans):
+        raise first_point_only(path)
     for snapshot in snapshots:
         check(snapshot)
         history.hide_from_git(project)
@@ -77,6 +80,12 @@ def again(plan: Plan, project: Path, resumes: str | None = None) -> Plan:
     """The plan with a new id, to be sent from here; `resumes` is the run whose outputs it starts from."""
     new = renewed(plan, project, sys.executable, now(), draw())
     return addressed(replace(new, resumes=resumes), project)
+
+
+def first_point_only(path: Path) -> ConfigError:
+    """A sweep that draws points from results has no plans that could be frozen."""
+    what = "a sweep that draws points while it runs cannot be locked"
+    return wrong(path, what, "lock a run or a sweep of sampler grid or random")
 
 
 def portable(plan: Plan) -> dict[str, Any]:

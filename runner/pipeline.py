@@ -20,7 +20,7 @@ from runner.plan import plan
 from runner.snapshot import Snapshot
 from runner.spec import Config, Job, Plan, Run, Target
 from runner.sweep import stored_points
-from runner.sweeps import Sweep
+from runner.sweeps import Sweep, whole
 from runner.targets import addressed, load_target
 from runner.validate import validate
 
@@ -55,8 +55,8 @@ def composed(request: Request) -> list[Config]:
     stored = [stored_points(config) for config in configs]
     if not any(stored):
         return configs
-    whole = [inner or [point] for inner, point in zip(stored, points, strict=True)]
-    return compose(request.project, list(chain.from_iterable(whole)))
+    inner = [each or [point] for each, point in zip(stored, points, strict=True)]
+    return compose(request.project, list(chain.from_iterable(inner)))
 
 
 def validated(request: Request) -> tuple[list[Job], list[Problem]]:
@@ -67,7 +67,8 @@ def planned(request: Request) -> Planned:
     jobs, warnings = validated(request)
     facts = gather(request.project, jobs)
     plans = [addressed(item, request.project) for item in priced(plan(jobs, facts), request.project)]
-    stops = [*blockers(jobs, plans, facts.snapshots), *over_limit(plans, request.max_cost, jobs)]
+    every = [job for job, each in zip(jobs, plans, strict=True) for _ in whole([each])]
+    stops = [*blockers(jobs, plans, facts.snapshots), *over_limit(whole(plans), request.max_cost, every)]
     return Planned(plans, list(facts.snapshots.values()), warnings, stops)
 
 

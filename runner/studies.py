@@ -14,7 +14,8 @@ from typing import Any
 from runner.errors import TargetError
 from runner.sampling import Interval, Options, Space, overrides, value_text
 
-RUNS = "runs"
+# Which runs trials are: of all in the study, of one that repeats another in the trial itself.
+RUNS, RUN = "runs", "run"
 # Another process may read the study (optuna-dashboard); the writer waits for it.
 PATIENCE_SECONDS = 60
 MOST_AT_RANDOM = 10
@@ -41,17 +42,33 @@ class Study:
         return [self.suggestion(trial) for trial in self.study.trials if trial.state.name == "RUNNING"]
 
     def ask(self) -> Suggestion | None:
-        """A new trial; None when all were asked for."""
-        if sum(trial.state.name != "WAITING" for trial in self.study.trials) >= self.total:
+        """A new trial; None when all were asked for. One that repeats another is none more."""
+        asked = [trial for trial in self.study.trials if trial.state.name != "WAITING" and RUN not in trial.user_attrs]
+        if len(asked) >= self.total:
             return None
         return self.suggestion(self.study.ask({key: distribution(each) for key, each in self.space.items()}))
 
     def runs(self) -> dict[str, int]:
         """Trial numbers by run."""
-        return {run_id: int(number) for number, run_id in self.study.user_attrs.get(RUNS, {}).items()}
+        repeated = {trial.user_attrs[RUN]: trial.number for trial in self.study.trials if RUN in trial.user_attrs}
+        return {run_id: int(number) for number, run_id in self.study.user_attrs.get(RUNS, {}).items()} | repeated
 
     def is_run(self, number: int, run_id: str) -> None:
         self.study.set_user_attr(RUNS, {**self.study.user_attrs.get(RUNS, {}), str(number): run_id})
+
+    def repeat(self, old: str, new: str) -> None:
+        """The run `new` is what `old` was: its trial, or (nothing is told twice of one) another with its point."""
+        import optuna
+
+        runs = self.runs()
+        if new in runs or old not in runs:
+            return
+        trial = self.study.trials[runs[old]]
+        if not trial.state.is_finished():
+            self.is_run(trial.number, new)
+            return
+        same = {"params": trial.params, "distributions": trial.distributions, "user_attrs": {RUN: new}}
+        self.study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING, **same))
 
     def fail(self, number: int) -> None:
         import optuna

@@ -71,6 +71,31 @@ def together(
     return sweep, [tagged(plan, {**plan.tags, TAG: sweep.id}) for plan in plans]
 
 
+def asked_of(first: Plan) -> Mapping[str, Any]:
+    """The `sweep` group."""
+    return first.config.get("sweep") or {}
+
+
+def grows(plans: Sequence[Plan]) -> bool:
+    """Whether their sweep draws points from results: of it only the first plan is known."""
+    return asked_of(plans[0]).get("sampler") == "bayesian"
+
+
+def whole(plans: Sequence[Plan]) -> list[Plan]:
+    """As many as will run: a plan whose sweep draws the others from results stands for all of them."""
+    return [plan for plan in plans for _ in range(int(asked_of(plan)["max_total"]) if grows([plan]) else 1)]
+
+
+def is_held(sweep: Sweep, first: Plan) -> bool:
+    """Whether something has to see to it that not all run at once, or that none begins after a failure.
+
+    Here that is the queue of this machine; a service runs whatever it has.
+    """
+    at_once = sweep.options.get("max_concurrent")
+    few = at_once is not None and at_once < len(sweep.runs)
+    return first.target != "local" and (few or bool(sweep.options.get("stop_on_failure")))
+
+
 def differing(plans: Sequence[Plan]) -> tuple[str, ...]:
     """The override keys that are not the same in all plans, in the order of the command line."""
     points = [pairs(plan.overrides) for plan in plans]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
-import shutil
+import pickle
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,6 +44,15 @@ class Outcome:
 Cli = Callable[..., Outcome]
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What imports and collecting left stays to the end: it need not be looked through at each collection."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000)
+    if "hydra" in sys.modules:
+        read_once()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compositions(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What is composed is kept for other tests that compose the same files, not among what the user has."""
@@ -51,10 +64,12 @@ def compositions(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[None]:
     """Whatever a test does to the environment and the current folder ends with it."""
-    before, folder = dict(os.environ), Path.cwd()
+    before, folder = variables(), Path.cwd()
     yield
-    os.environ.clear()
-    os.environ.update(before)
+    if (after := variables()) != before:
+        for name in after.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
     os.chdir(folder)
 
 
@@ -62,8 +77,11 @@ def environment() -> Iterator[None]:
 def project(tmp_path: Path) -> Path:
     """A copy of the starter project, not in git."""
     folder = tmp_path / "project"
-    for name in STARTER:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "outputs"))
+    for path, content in starter().items():
+        if content is None:
+            (folder / path).mkdir(parents=True)
+        else:
+            (folder / path).write_bytes(content)
     return folder
 
 
@@ -99,6 +117,48 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def read_once() -> None:
+    """Hundreds of tests compose copies of the same files: OmegaConf makes the same of the same text, so let it once.
+
+    And Hydra reads its own version anew, tens of thousands of times.
+    """
+    from hydra import version
+    from omegaconf import OmegaConf
+
+    known: dict[str, bytes] = {}
+    load = OmegaConf.load
+
+    def kept(source: Any) -> Any:
+        if not hasattr(source, "read"):
+            return load(source)
+        text = source.read()
+        if text not in known:
+            source.seek(0)
+            known[text] = pickle.dumps(load(source))
+        return pickle.loads(known[text])
+
+    OmegaConf.load = kept  # type: ignore[method-assign]
+    version._get_version = functools.cache(version._get_version)
+
+
+def variables() -> dict[str, str]:
+    """Of the environment; without where pytest stands, which is another before and after each test."""
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+
+
+@functools.cache
+def starter() -> dict[str, bytes | None]:
+    """The starter project, read once: its folders (None) and files, each after the folder that it is in."""
+    found: dict[str, bytes | None] = {}
+    for name in STARTER:
+        for here, below, files in os.walk(ROOT / name):
+            below[:] = [folder for folder in below if folder not in ("__pycache__", "outputs")]
+            place = Path(here)
+            found[str(place.relative_to(ROOT))] = None
+            found |= {str(place.relative_to(ROOT) / file): (place / file).read_bytes() for file in files}
+    return found
 
 
 def write(folder: Path, files: Mapping[str, str]) -> Path:

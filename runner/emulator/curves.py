@@ -68,7 +68,7 @@ class Series:
             self.columns[name] = self.columns.get(name, False) or told
             self.numeric = self.numeric and (told or value is None)
         self.pictures = self.pictures and len(row.data) == 1 and all(map(self.path, row.data.values()))
-        if len(self.steps) < 3 and None not in self.steps:  # one without a step, or two different: all is known
+        if row.step is None or len(self.steps) < 2:  # does one lack it, do two differ: no more is asked
             self.steps.add(row.step)
 
     def settle(self) -> None:

@@ -43,6 +43,8 @@ SOUGHT: Mapping[str, tuple[str, ...]] = {
     ),
 }
 BODIES_AT_ONCE = 100
+# With a write-ahead log nothing is ever torn; what the last moments before a power cut brought may be missing.
+SYNCHRONOUS = "NORMAL"
 
 # What a file system takes as one name.
 NAME_BYTES = 255
@@ -67,10 +69,10 @@ class Store:
         self.lock = threading.RLock()
         self.database = sqlite3.connect(folder / "state.sqlite", check_same_thread=False, isolation_level=None)
         try:
-            self.database.executescript(SCHEMA)
+            self.database.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
+            self.database.executescript(f"BEGIN; {SCHEMA} COMMIT;")
             self.database.execute("SELECT number, kind, owner, key, body FROM documents LIMIT 1")
             self.database.execute("PRAGMA journal_mode=WAL")
-            self.database.execute("PRAGMA synchronous=NORMAL")
             self.bring_up_to_date()
         except sqlite3.DatabaseError as error:
             self.database.close()

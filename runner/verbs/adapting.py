@@ -1,4 +1,4 @@
-"""Sweeps that decide while they run: begun by `run`, gone on with by `resume`, here or in a process of their own."""
+"""Sweeps that something stays alive for: begun by `run`, gone on with by `resume`, here or in their own process."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any, TextIO
 
 from runner import adaptive, collect, history
 from runner.adaptive import Outcome, policy_of
+from runner.carrying import alone, inherited, log_of
 from runner.errors import RunFailedError, RunnerError, StoppedError
 from runner.pipeline import Planned, Request
 from runner.progress import reporter
-from runner.spec import Run, State
-from runner.sweeps import Sweep, point
+from runner.spec import Plan, Run, State
+from runner.sweeps import Sweep, is_held, point
 from runner.targets import load_target
+from runner.verbs import sweeping
 from runner.verbs.ending import failure, stop
 
 # The process looks for modules where we found them: an installation, a checkout, or a mixture.
@@ -28,24 +30,51 @@ PROCESS = (
 
 def decides(project: Path, sweep: Sweep) -> bool:
     """Whether the stored sweep is one that decides while it runs."""
-    return adaptive.decides([history.load_plan(project, sweep.runs[0])])
+    return adaptive.decides([first_plan(project, sweep)])
+
+
+def holds(project: Path, sweep: Sweep) -> bool:
+    """Whether it is one that a process of its own sends."""
+    return not decides(project, sweep) and is_held(sweep, first_plan(project, sweep))
+
+
+def first_plan(project: Path, sweep: Sweep) -> Plan:
+    """Of the runs that are here still."""
+    return history.load_plan(project, sweeping.loaded(project, sweep)[0].id)
 
 
 def start(planned: Planned, request: Request, args: argparse.Namespace) -> int:
     options = {"max_cost": args.max_cost, "stop_on_failure": bool(getattr(args, "stop_on_failure", False))}
-    return go_on(request.project, adaptive.begin(planned, request, options), args)
+    sweep = adaptive.begin(planned, request, options)
+    with alone(request.project, sweep.id) as lock:
+        return go_on(request.project, sweep, args, lock)
 
 
-def go_on(project: Path, sweep: Sweep, args: argparse.Namespace) -> int:
-    """Carry the sweep to its end, or leave that to a process of its own."""
+def go_on(project: Path, sweep: Sweep, args: argparse.Namespace, lock: int) -> int:
+    """Carry the sweep to its end, or leave that to a process of its own, which then has the lock."""
     stream = sys.stderr if args.json else sys.stdout
     if not args.quiet:
         print(announcement(sweep, detached=args.detach), file=stream, flush=True)
     if args.detach:
-        log = detach(project, sweep)
+        log = detach(project, sweep, lock)
         print(json.dumps({"sweep": sweep.id, "log": str(log)}) if args.json else f"its log: {log}")
         return 0
     return conclude(project, sweep.id, attached(project, sweep, args, stream), args)
+
+
+def hand_over(project: Path, sweep: Sweep, lock: int) -> list[Run]:
+    """Send what may be sent now; a process of its own, which then has the lock, sends the rest. Raises TargetError."""
+    sent = adaptive.sent_first(project, sweep.id)
+    if not all(run.state.final for run in sweeping.loaded(project, sweep)):
+        detach(project, sweep, lock)
+    return sent
+
+
+def holding(sweep: Sweep) -> str:
+    """What that process is for."""
+    at_once, stops = sweep.options.get("max_concurrent"), sweep.options.get("stop_on_failure")
+    what = [f"at most {at_once} at once"] * (at_once is not None) + ["none after a failure"] * bool(stops)
+    return f"{' and '.join(what)}: a process of its own sees to it; 'amlrun resume {sweep.id}' if that is killed"
 
 
 def announcement(sweep: Sweep, *, detached: bool) -> str:
@@ -65,9 +94,9 @@ def attached(project: Path, sweep: Sweep, args: argparse.Namespace, stream: Text
             print(text, file=stream, flush=True)
 
     try:
-        return adaptive.carry_on(project, sweep.id, reporter(2, quiet=args.quiet, stream=stream), say)
+        return adaptive.carried(project, sweep.id, reporter(2, quiet=args.quiet, stream=stream), say)
     except KeyboardInterrupt:
-        runs = [history.load_run(project, run_id) for run_id in history.load_sweep(project, sweep.id).runs]
+        runs = sweeping.loaded(project, history.load_sweep(project, sweep.id))
         target = load_target(runs[0].target, project)
         hint = f"'amlrun resume {sweep.id}' goes on"
         if runs[0].target != "local":
@@ -117,14 +146,15 @@ def line(row: dict[str, Any], sweep: Sweep) -> str:
     return f"{row['id']}  {sweep.metric} {value}  {values}  {state}"
 
 
-def detach(project: Path, sweep: Sweep) -> Path:
-    """Start the process that carries the sweep on; returns its log."""
-    log = history.sweep_dir(project, sweep.id) / "log.txt"
+def detach(project: Path, sweep: Sweep, lock: int) -> Path:
+    """Start the process that carries the sweep on, and give it the lock; returns its log."""
+    log = log_of(project, sweep.id)
+    os.set_inheritable(lock, True)
     path = "\n".join(entry or str(Path.cwd()) for entry in sys.path)
     # Not subprocess: nobody here will ever wait for this process.
     os.posix_spawn(
         sys.executable,
-        [sys.executable, "-c", PROCESS, path, str(project), sweep.id],
+        [sys.executable, "-c", PROCESS, path, str(project), sweep.id, str(lock)],
         os.environ,
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -138,11 +168,20 @@ def detach(project: Path, sweep: Sweep) -> Path:
 
 def main(arguments: list[str]) -> int:
     """What that process does: as `run` would, with its log in place of the terminal."""
-    project, sweep = Path(arguments[0]), arguments[1]
+    project, lock = Path(arguments[0]), inherited(arguments[2])
     os.chdir(project)
     args = argparse.Namespace(quiet=False, json=False, detach=False)
     try:
-        return go_on(project, history.load_sweep(project, sweep), args)
+        sweep = history.load_sweep(project, arguments[1])
+        return hold(project, sweep, args) if holds(project, sweep) else go_on(project, sweep, args, lock)
     except RunnerError as error:
         print(f"amlrun: {error}")
         return error.exit_code
+
+
+def hold(project: Path, sweep: Sweep, args: argparse.Namespace) -> int:
+    """To the end of a sweep that decides nothing; how it went says whoever follows it."""
+    print(f"{sweep.id}: {holding(sweep)}", flush=True)
+    outcome = attached(project, sweep, args, sys.stdout)
+    print("\n".join(f"{run.id} {run.state.value}" for run in outcome.runs), flush=True)
+    return 0

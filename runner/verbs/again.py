@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from runner import history, pipeline
+from runner.carrying import alone, uncancel
 from runner.code_source import CodeRef, keep, restore
 from runner.errors import SnapshotError, TargetError
 from runner.lock import again
@@ -57,16 +58,34 @@ def resume(args: argparse.Namespace) -> int:
 def resume_sweep(project: Path, sweep: Sweep, args: argparse.Namespace) -> int:
     """Send what was not sent, repeat what is to be repeated, and follow all of it."""
     if adapting.decides(project, sweep):
-        find_code(history.load_plan(project, sweep.runs[0]), project)
-        return adapting.go_on(project, sweep, args)
-    sweep, waiting = sweeping.resumed(project, sweep, args, lambda plan, run: repeat(plan, run, project))
+        with alone(project, sweep.id) as lock:
+            sweep, _ = to_send(project, sweep, args)
+            find_code(adapting.first_plan(project, sweep), project)
+            return adapting.go_on(project, sweep, args, lock)
+    if adapting.holds(project, sweep):
+        with alone(project, sweep.id) as lock:
+            sweep, waiting = to_send(project, sweep, args)
+            sent = adapting.hand_over(project, sweep, lock)
+        return send_sweep(lambda: sent, sweep, args, project) if waiting else nothing_left(project, sweep, args)
+    sweep, waiting = to_send(project, sweep, args)
     if not waiting:
-        hint = "" if args.failed else "; --failed repeats what failed or was canceled"
-        print(f"nothing of {sweep.id} is left to send{hint}", file=sys.stderr)
-        return 0 if args.detach else sweeping.follow(project, sweep, args, ours=False)
+        return nothing_left(project, sweep, args)
+    return send_sweep(lambda: pipeline.resent(waiting, project, None), sweep, args, project)
+
+
+def to_send(project: Path, sweep: Sweep, args: argparse.Namespace) -> tuple[Sweep, list[Plan]]:
+    """The sweep, not canceled any more, and the plans of it that are to be sent, their code staged."""
+    sweep, waiting = sweeping.resumed(project, sweep, args, lambda plan, run: repeat(plan, run, project))
     for plan in {plan.snapshot.digest: plan for plan in waiting}.values():
         find_code(plan, project)
-    return send_sweep(lambda: pipeline.resent(waiting, project, None), sweep, args, project)
+    uncancel(project, sweep.id)
+    return sweep, waiting
+
+
+def nothing_left(project: Path, sweep: Sweep, args: argparse.Namespace) -> int:
+    hint = "" if args.failed else "; --failed repeats what failed or was canceled"
+    print(f"nothing of {sweep.id} is left to send{hint}", file=sys.stderr)
+    return 0 if args.detach else sweeping.follow(project, sweep, args, ours=False)
 
 
 def repeat(plan: Plan, run: Run, project: Path) -> Plan:

@@ -14,6 +14,7 @@ from runner.lock import write_lock
 from runner.pipeline import Request
 from runner.project import find_project
 from runner.spec import Plan
+from runner.sweeps import whole
 from runner.verbs import asking
 from runner.verbs.comparing import comparison
 from runner.verbs.ending import show_warnings
@@ -64,7 +65,7 @@ def plan(args: argparse.Namespace) -> int:
         snapshots = [snapshot.as_json() for snapshot in done.snapshots]
         rest = {
             "snapshot": snapshots[0] if len(snapshots) == 1 else snapshots,
-            "cost": cost.total(done.plans),
+            "cost": cost.total(whole(done.plans)),
             "problems": [problem.as_json() for problem in done.blockers],
             **({"online": asking.as_json(done.plans, asked)} if args.online else {}),
         }
@@ -73,7 +74,8 @@ def plan(args: argparse.Namespace) -> int:
         return code
     show_warnings(done.warnings)
     print("\n\n".join(asking.texts(done.plans, asked)))
-    if len(done.plans) > 1 and (line := cost.total_text(done.plans)):
+    every = whole(done.plans)
+    if len(every) > 1 and (line := cost.total_text(every)):
         print(f"\n{line}")
     for snapshot in done.snapshots:
         print("\n" + describe.snapshot_text(snapshot))

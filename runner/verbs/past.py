@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from runner import collect, describe, history
+from runner import carrying, collect, describe, history
 from runner.errors import StoppedError, TargetError
 from runner.follow import POLL_SECONDS, Tail, follow
 from runner.progress import reporter
@@ -19,7 +19,7 @@ from runner.redact import redact
 from runner.spec import Log, Run, State, Target
 from runner.sweeps import Sweep
 from runner.targets import load_target
-from runner.verbs import sweeping
+from runner.verbs import sweep_logs, sweeping
 from runner.verbs.ending import conclude, failure, refreshed, show_warnings, stop
 from runner.verbs.remote import find_run, newest
 
@@ -83,7 +83,7 @@ def watch(args: argparse.Namespace) -> int:
 
 def logs(args: argparse.Namespace) -> int:
     if sweep := sweep_of(args):
-        return sweeping.logs(*sweep, args)
+        return sweep_logs.logs(*sweep, args)
     project, target, run = find(args)
     hide = history.secret_values(project, run.id)
     chosen = choose(target, run, args.rank)
@@ -99,6 +99,9 @@ def logs(args: argparse.Namespace) -> int:
 
 def cancel(args: argparse.Namespace) -> int:
     project = find_project(args.project, Path.cwd())
+    for name in args.runs:
+        if sweep := history.find_sweep(project, name):
+            carrying.cancel(project, sweep.id)  # before its runs are looked at: it may send more until then
     runs = refreshed(project, list({run.id: run for name in args.runs for run in named(project, name)}.values()))
     stopped: dict[str, Run] = {}
     for target in {run.target for run in runs}:

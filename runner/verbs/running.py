@@ -10,14 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from runner import adaptive, history, pipeline
+from runner.carrying import alone
 from runner.cost import over_limit
 from runner.errors import ConfigError, Place, Problem, StoppedError, TargetError
 from runner.follow import follow
-from runner.lock import read_lock, unlocked
+from runner.lock import first_point_only, read_lock, unlocked
+from runner.pipeline import Planned, Request
 from runner.progress import reporter
 from runner.project import find_project
 from runner.spec import Plan, Run, State, Target
-from runner.sweeps import Sweep, together
+from runner.sweeps import Sweep, grows, is_held, together
 from runner.targets import load_target
 from runner.verbs import adapting, sweeping
 from runner.verbs.composing import request_of
@@ -33,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     planned = pipeline.planned(request)
     if not args.quiet:
         show_warnings(planned.warnings)
-    if args.skip_done and not adaptive.grows(planned.plans):
+    if args.skip_done and not grows(planned.plans):
         planned = replace(planned, plans=not_done(planned.plans, request.project, args))
         if not planned.plans:
             return 0
@@ -44,7 +46,20 @@ def run(args: argparse.Namespace) -> int:
     planned = replace(planned, plans=plans)
     if sweep is None:
         return launch(pipeline.submitted(planned, request.project), args, request.project)
-    return send_sweep(lambda: pipeline.submitted(planned, request.project, sweep), sweep, args, request.project)
+    return send_planned(planned, sweep, args, request.project)
+
+
+def send_planned(planned: Planned, sweep: Sweep, args: argparse.Namespace, project: Path) -> int:
+    """All at once, or as many as may run, and the rest by a process of its own."""
+    if not is_held(sweep, planned.plans[0]):
+        return send_sweep(lambda: pipeline.submitted(planned, project, sweep), sweep, args, project)
+
+    def send() -> list[Run]:
+        pipeline.accepted(planned, project, sweep)
+        with alone(project, sweep.id) as lock:
+            return adapting.hand_over(project, sweep, lock)
+
+    return send_sweep(send, sweep, args, project)
 
 
 def not_done(plans: list[Plan], project: Path, args: argparse.Namespace) -> list[Plan]:
@@ -75,6 +90,7 @@ def send_sweep(send: Callable[[], list[Run]], sweep: Sweep, args: argparse.Names
         words = [f"{sweep.id}: {len(sent)} of {len(sweep.runs)} runs were sent now"]
         words += [line for item in sent[:FEW] for line in addresses(item)]
         words += [f"and {len(sent) - FEW} more"] * (len(sent) > FEW)
+        words += [adapting.holding(sweep)] * adapting.holds(project, sweep)
         print("\n".join(words), file=sys.stderr if args.json else sys.stdout, flush=True)
     runs = sweeping.loaded(project, sweep)
     if args.detach:
@@ -89,14 +105,17 @@ def run_locked(args: argparse.Namespace) -> int:
     if args.overrides or args.multirun:
         raise ConfigError([Problem(Place(str(args.locked)), "", "a lock takes no overrides", "lock again with them")])
     project = find_project(args.project, Path.cwd())
+    found = unlocked(read_lock(args.locked), project)
+    planned = Planned(found, [], [], over_limit(found, args.max_cost))
+    if grows(found):
+        raise first_point_only(args.locked)
+    if adaptive.decides(found):
+        return adapting.start(planned, Request(project), args)
     options = {"stop_on_failure": args.stop_on_failure, "max_cost": args.max_cost}
-    sweep, plans = together(unlocked(read_lock(args.locked), project), (), options)
+    sweep, plans = together(found, (), options)
     if sweep is None:
-        return launch(pipeline.resent(plans, project, args.max_cost), args, project)
-    if stops := over_limit(plans, args.max_cost):
-        raise ConfigError(stops)
-    history.store_together(project, plans, sweep)
-    return send_sweep(lambda: pipeline.resent(plans, project, None), sweep, args, project)
+        return launch(pipeline.submitted(planned, project), args, project)
+    return send_planned(replace(planned, plans=plans), sweep, args, project)
 
 
 def launch(runs: list[Run], args: argparse.Namespace, project: Path) -> int:

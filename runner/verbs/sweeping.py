@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from runner import board, describe, history, standing
+from runner.carrying import is_carried, last_words, read_stopped
 from runner.cost import over_limit
 from runner.errors import ConfigError, RunFailedError, StoppedError, TargetError
-from runner.follow import Tail
-from runner.follow_sweep import follow_sweep
+from runner.follow_sweep import Members, follow_sweep
 from runner.spec import Plan, Run, State
 from runner.standing import Standing
-from runner.sweeps import Sweep, repeated
+from runner.sweeps import Sweep, repeated, whole
 from runner.targets import load_target
 from runner.verbs import ending
 from runner.verbs.ending import failure, refreshed, stop
@@ -80,7 +80,7 @@ def follow(project: Path, sweep: Sweep, args: argparse.Namespace, *, ours: bool)
     target = load_target(runs[0].target, project)
     shown = board.board(quiet=args.quiet, stream=stream)
     try:
-        found = follow_sweep(target, sweep, plans_of(project, runs), shown, runs)
+        found = follow_sweep(target, members_of(project, sweep.id), shown)
     except KeyboardInterrupt:
         if ours and runs[0].target == "local":
             stop(target, runs)
@@ -90,6 +90,23 @@ def follow(project: Path, sweep: Sweep, args: argparse.Namespace, *, ours: bool)
     if args.json:
         return ending.conclude(target, [each.run for each in found.points], args, project)
     return conclude(project, found, args)
+
+
+def members_of(project: Path, sweep_id: str) -> Callable[[], Members]:
+    """What is asked again and again: which runs the sweep has now, and whether a process may send more."""
+    runs: dict[str, Run] = {}
+    plans: dict[str, Plan] = {}
+
+    def look() -> Members:
+        carried = is_carried(project, sweep_id)  # first: what it sends before it ends is seen below
+        sweep = history.load_sweep(project, sweep_id)
+        there = set(history.run_ids(project)).intersection(sweep.runs) - set(runs)
+        new = [history.load_run(project, run_id) for run_id in there]
+        runs.update({run.id: run for run in new})
+        plans.update(plans_of(project, new))
+        return Members(sweep, plans, [runs[run_id] for run_id in sweep.runs if run_id in runs], carried)
+
+    return look
 
 
 def conclude(project: Path, found: Standing, args: argparse.Namespace) -> int:
@@ -102,7 +119,8 @@ def conclude(project: Path, found: Standing, args: argparse.Namespace) -> int:
     more = [f"and {len(said) - MOST_CAUSES} more causes; 'amlrun show {found.sweep.id}'"] * (len(said) > MOST_CAUSES)
     left = sum(run.state is State.PLANNED for run in runs)
     hint = [f"{left} were not started; 'amlrun resume {found.sweep.id}' starts them"] * (left > 0)
-    raise RunFailedError("\n".join([*said[:MOST_CAUSES], *more, *hint]))
+    words = [last_words(project, found.sweep.id)] if left else []
+    raise RunFailedError("\n".join(filter(None, [*said[:MOST_CAUSES], *more, *words, *hint])))
 
 
 def by_cause(project: Path, runs: Sequence[Run]) -> list[tuple[list[Run], str]]:
@@ -112,33 +130,6 @@ def by_cause(project: Path, runs: Sequence[Run]) -> list[tuple[list[Run], str]]:
         if run.state.final and run.state is not State.COMPLETED:
             causes.setdefault(run.failure.cause if run.failure else run.state.value, []).append(run)
     return [(same, f"{len(same)} of {len(runs)} runs: {failure(same[0], project)}") for same in causes.values()]
-
-
-def logs(project: Path, sweep: Sweep, args: argparse.Namespace) -> int:
-    """Every run's logs of ranks; each line begins with what sets its run apart."""
-    if args.follow:
-        raise TargetError(f"logs of a sweep cannot be followed; 'amlrun watch {sweep.id}', or logs -f of one run")
-    texts = []
-    for each in stands_without_metrics(project, sweep).points:
-        target = load_target(each.run.target, project)
-        hide = history.secret_values(project, each.run.id)
-        for log in target.logs(each.run):
-            if log.rank is None or args.rank not in (None, log.rank):
-                continue
-            tail = Tail(hide)
-            lines = tail.take(log.read(0)) + tail.finish()
-            texts.append({"run": each.run.id, "name": log.name, "rank": log.rank, "text": "\n".join(lines)})
-            if not args.json:
-                rank = f" rank {log.rank}" if log.rank else ""
-                print("".join(f"[{board.label(each)}{rank}] {line}\n" for line in lines), end="")
-    if args.json:
-        print(json.dumps({"logs": texts}, indent=2))
-    return 0
-
-
-def stands_without_metrics(project: Path, sweep: Sweep) -> Standing:
-    runs = refreshed(project, loaded(project, sweep))
-    return standing.standing(sweep, plans_of(project, runs), runs, {}, datetime.now(timezone.utc))
 
 
 def download(project: Path, sweep: Sweep, args: argparse.Namespace) -> int:
@@ -167,10 +158,13 @@ def resumed(
         sweep = history.load_sweep(project, sweep.id)
         runs = refreshed(project, loaded(project, sweep))
         plans = plans_of(project, runs)
-        new = {run.id: again(plans[run.id], run) for run in runs if is_repeated(run, failed=args.failed)}
+        stopped = read_stopped(project, sweep.id)
+        ended = [run for run in runs if run.id not in stopped and is_repeated(run, failed=args.failed)]
+        new = {run.id: again(plans[run.id], run) for run in ended}
         waiting = [new.get(run.id, plans[run.id]) for run in runs if run.id in new or run.state is State.PLANNED]
         limit = args.max_cost if args.max_cost is not None else sweep.options.get("max_cost")
-        affordable(project, sweep, waiting, limit)
+        undrawn = whole([plans[runs[0].id]])[len(sweep.runs) :]
+        affordable(project, sweep, [*waiting, *undrawn], limit)
         sweep = repeated(sweep, {old: plan.id for old, plan in new.items()})
         history.store_together(project, list(new.values()), sweep)
     return sweep, waiting

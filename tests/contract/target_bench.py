@@ -93,7 +93,8 @@ class Bench:
         """Until the rank has written `text`."""
 
         def written() -> bool:
-            assert not self.target.states([run])[0].state.final, "the run has ended"
+            [standing] = self.target.states([run])
+            assert not standing.state.final, f"the run has ended, {standing.state}: {standing.failure}"
             logs: list[Log] = self.target.logs(run)
             return any(log.rank == rank and text.encode() in log.read(0) for log in logs)
 

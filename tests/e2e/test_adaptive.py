@@ -57,9 +57,11 @@ def starts(bare: Path) -> Path:
     return folder
 
 
-def test_a_bandit_really_cancels_what_falls_behind(starts: Path, bare: Path, cli: Cli) -> None:
+@pytest.mark.parametrize("words", [["experiment=e"], ["--locked", "l.json"]])
+def test_a_bandit_really_cancels_what_falls_behind(starts: Path, bare: Path, cli: Cli, words: list[str]) -> None:
     write(bare, {"configs/sweep/mine.yaml": f"sampler: random\n{SWEEP}"})
-    done = cli(bare, "run", "--json", "experiment=e")
+    assert cli(bare, "plan", "experiment=e", "--lock", "l.json").code == 0
+    done = cli(bare, "run", "--json", *words)
     assert done.code == 0, done.err
     rows = json.loads(done.out)["runs"]
     assert len(rows) == 6

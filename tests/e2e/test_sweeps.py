@@ -99,6 +99,20 @@ def test_code_and_yaml_that_are_edited_meanwhile_change_nothing(bare: Path) -> N
     assert [each["text"] for each in said] == ["as it was"] * 3
 
 
+def test_logs_are_followed_until_the_sweep_has_ended(bare: Path) -> None:
+    folder = counted(bare)
+    (folder / "wait").touch()
+    write(bare, {"main.py": "print('begun', flush=True)\n" + (bare / "main.py").read_text()})
+    assert command(bare, "run", "-m", "code.script=main.py", "seed=1,2,3", "compute.slots=2", "--detach").code == 0
+    with start(bare, "logs", "-f", "last-sweep") as process:
+        assert process.stdout is not None
+        assert sorted(process.stdout.readline() for _ in range(2)) == ["[seed=1] begun\n", "[seed=2] begun\n"]
+        (folder / "wait").unlink()
+        rest, _ = process.communicate(timeout=60)
+    ended = [f"[seed={seed}] as it was" for seed in (1, 2, 3)]
+    assert (process.returncode, sorted(rest.splitlines())) == (0, sorted([*ended, "[seed=3] begun"]))
+
+
 def test_done_points_are_left_out(cli: Cli, bare: Path) -> None:
     counted(bare)
     assert cli(bare, "run", "-q", "code.script=main.py", "seed=2").code == 0

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from runner.emulator import store as storing
 from runner.emulator.identity import Identity, certificates, load_identity
 from runner.emulator.messages import Request, Response
 from runner.emulator.routes import dispatch
@@ -156,8 +157,15 @@ def configuration(**more: Any) -> dict[str, Any]:
     return {**base, **more}
 
 
-def made(store: Store) -> Service:
-    return Service(store, Identity(b"k" * 32, store.folder), "https://127.0.0.1:1", sys.executable, Recorder())
+def made(store: Store, engine: Recorder | None = None) -> Service:
+    engine = engine or Recorder()
+    return Service(store, Identity(b"k" * 32, store.folder), "https://127.0.0.1:1", sys.executable, engine)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def unsynced() -> None:
+    """No test cuts the power, and hundreds make a state."""
+    storing.SYNCHRONOUS = "OFF"
 
 
 @pytest.fixture

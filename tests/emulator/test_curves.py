@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from runner.emulator import curves
@@ -23,9 +23,15 @@ ROWS = st.lists(
     ),
     max_size=12,
 )
+# The one without a step is made before the others have come to three steps, and arrives after.
+LATE = [
+    {"createdUtc": f"2026-01-01T00:00:00{part}Z", "step": step, "data": {"a": 0.5}}
+    for part, step in ((".125", 0), (".125", 2), (".125", 1), ("", None))
+]
 
 
 @settings(max_examples=200, deadline=None, database=None)
+@example(LATE, [])
 @given(ROWS, st.lists(st.integers(0, 12), max_size=3))
 def test_drawn_in_parts_as_at_once(rows: list[dict[str, Any]], cuts: list[int]) -> None:
     series, at = curves.Series("dcid.r"), 0

@@ -5,9 +5,12 @@ The names are those of the SDK's own models (azureml/_restclient/models) and of 
 
 from __future__ import annotations
 
+import copy
 import json
 import re
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ import pytest
 from runner.emulator.messages import Response, Route
 from runner.emulator.routes import AREAS
 from runner.emulator.scripted import ScriptedEngine
+from runner.emulator.store import Store
 from tests.emulator.bodies import (
     BODIES,
     DATASETS,
@@ -26,7 +30,7 @@ from tests.emulator.bodies import (
     run_body,
     store_body,
 )
-from tests.emulator.conftest import WS, Client
+from tests.emulator.conftest import WS, Client, Recorder, made
 
 PAGE = ("value", "continuationToken", "nextLink")
 EXPERIMENT = ("experimentId", "name", "createdUtc", "archivedTime", "tags")
@@ -277,13 +281,25 @@ def reached(document: Any, dotted: str) -> Any:
 JSON_ROUTES = [route for area, routes in AREAS if area not in ("Blobs", "Page", "MLflow") for route in routes]
 
 
-@pytest.fixture
-def furnished(client: Client) -> Client:
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Client:
+    """Furnished and closed: its state is there to be copied."""
+    engine, store = Recorder(), Store(tmp_path_factory.mktemp("original") / "emulator")
+    client = Client(made(store, engine), engine)
     furnish(client)
     client.ask("PATCH", f"/history/v1.0{WS}/experiments/exp/runs/child", {"parentRunId": "r1"})
     client.engine.busy["gpu"] = 1
     client.ask("POST", DATASETS, dataset_body())
+    store.close()
     return client
+
+
+@pytest.fixture
+def furnished(original: Client, tmp_path: Path) -> Iterator[Client]:
+    shutil.copytree(original.service.store.folder, tmp_path / "emulator")
+    engine, store = copy.deepcopy(original.engine), Store(tmp_path / "emulator")
+    yield Client(made(store, engine), engine)
+    store.close()
 
 
 def test_every_function_has_its_row() -> None:

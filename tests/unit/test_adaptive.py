@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import shutil
 from collections import deque
@@ -14,12 +15,15 @@ import pytest
 
 from runner import adaptive, history, pipeline
 from runner.adaptive import Outcome, begin, carry_on
+from runner.carrying import write_stopped
 from runner.errors import ConfigError, Problem, RunFailedError, TargetError
 from runner.pipeline import Request
 from runner.progress import Quiet
 from runner.spec import Plan, Run, State
 from runner.sweeps import Sweep
 from runner.targets.local_supervisor import Active, Supervisor
+from runner.verbs import ending
+from runner.verbs.sweeping import resumed
 from tests.conftest import write
 
 SCRIPT = "code:\n  module: null\n  script: s.py\n  arguments: {lr: 0.1, n: 1}\n"
@@ -314,6 +318,32 @@ def test_processes_with_runs_of_one_sweep_share_its_slots(tmp_path: Path) -> Non
     assert other.is_free(0)
     for lock in (*one.locks.values(), *other.locks.values()):
         lock.close()
+
+
+def test_what_failed_is_repeated_in_its_place_and_in_the_study_what_was_stopped_is_not(bench: Bench) -> None:
+    ends = iter([[0.1, State.FAILED], *[[0.5, 0.6]] * 5])
+    known: dict[float, Any] = {}
+    fake, sweep = bench.begin(
+        BAYESIAN, lambda a: known.get(a["lr"]) or known.setdefault(a["lr"], next(ends)), "sweep.max_total=3"
+    )
+    bench.carry_on(sweep)
+    (failed, stopped, _) = bench.stored(sweep).runs
+    bench.monkeypatch.setattr(ending, "load_target", lambda *_: fake)
+    fake.enter(stopped, State.CANCELED)
+    write_stopped(bench.project, sweep.id, {stopped: "by a policy"})
+    known.clear()
+    asked = argparse.Namespace(failed=True, max_cost=None)
+    repeated, waiting = resumed(bench.project, sweep, asked, lambda plan, _: replace(plan, id=f"{plan.id}-again"))
+    assert [plan.id for plan in waiting] == [f"{failed}-again"]
+
+    for _ in range(2):  # what is done is not done again
+        outcome = bench.carry_on(sweep)
+
+    assert [run.id for run in outcome.runs] == [f"{failed}-again", *repeated.runs[1:]]
+    assert len(fake.sent) == len(set(fake.sent)) == 4
+    made = trials(bench, sweep)
+    assert [trial.state.name for trial in made] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert (made[3].params, made[3].value) == (made[0].params, 0.6)
 
 
 def trials(bench: Bench, sweep: Sweep) -> list[Any]:

@@ -79,7 +79,7 @@ def write_tree(folder: Path, tree: Mapping[str, str]) -> Path:
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("runner.compose.packaged", lambda name: tmp_path / name)
-    monkeypatch.setenv("AMLRUN_CACHE", "off")  # what is composed here is composed anew
+    monkeypatch.setenv("AMLRUN_CACHE", str(tmp_path / "kept"))
     return write_tree(tmp_path, TREE)
 
 
@@ -291,6 +291,7 @@ def test_a_warning_that_is_not_hydras_is_no_note_of_ours(tree: Path, monkeypatch
         return inner(*args, **options)
 
     monkeypatch.setattr(composing, "create_defaults_list", with_a_warning)
+    monkeypatch.setenv("AMLRUN_CACHE", "off")  # what is composed here is composed anew
 
     assert problems(tree) == []
 

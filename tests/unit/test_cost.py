@@ -206,6 +206,21 @@ def test_plan_shows_costs_and_refuses_with_exit_2(cli: Cli, bare: Path) -> None:
     assert not list((bare / ".runs").glob("digits*"))
 
 
+def test_of_a_sweep_that_draws_its_points_all_are_priced(cli: Cli, bare: Path) -> None:
+    drawn = "sampler: bayesian\nmetric: a\ngoal: maximize\nmax_total: 5\nparams: {seed: 'range(9)'}\n"
+    prices = "size,usd_per_hour,date\nStandard_DS3_v2,0.5,2026-11-01\n"
+    write(bare, {"s.py": "", "configs/sweep/mine.yaml": drawn, "configs/prices.csv": prices})
+    asked = ("code.script=s.py", "sweep=mine", "compute=cpu-cluster", "workspace=emulator", "limits.max_minutes=60")
+    sums = json.loads(cli(bare, "plan", *asked, "--json").out)["cost"]
+    first = json.loads(cli(bare, "plan", *asked, "sweep.max_total=1", "--json").out)["cost"]
+    assert (sums["runs"], sums["runs_usd"]) == (5, pytest.approx(5 * first["runs_usd"]))
+    assert "cost of 5 runs at most" in cli(bare, "plan", *asked).out
+    limit = ("--max-cost", str(first["total_usd"] * 2))
+    refused = [cli(bare, verb, *asked, *limit) for verb in ("plan", "run")]
+    assert [done.code for done in refused] == [2, 2]
+    assert all("cost of 5 runs" in done.err for done in refused)
+
+
 def test_a_local_run_does_not_look_at_prices(cli: Cli, bare: Path) -> None:
     write(bare, {"configs/prices.csv": "nonsense\n", "a.py": ""})
     done = cli(bare, "plan", "code.script=a.py", "--max-cost", "0")

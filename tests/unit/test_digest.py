@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from runner import spec
-from runner.compose import compose
+from runner.configs import compose
 from tests.conftest import ROOT
 from train import job
 

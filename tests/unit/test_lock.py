@@ -137,6 +137,17 @@ def test_a_sweep_can_be_locked(cli: Cli, bare: Path) -> None:
     assert len({plan.id for plan in plans}) == 2
 
 
+def test_a_sweep_whose_points_are_not_known_is_not_locked(cli: Cli, bare: Path) -> None:
+    sweep = "sampler: bayesian\nparams: {seed: [1, 2]}\nmetric: m\ngoal: minimize\nmax_total: 2\n"
+    write(bare, {"main.py": SCRIPT, "configs/sweep/mine.yaml": sweep})
+
+    done = cli(bare, "plan", "code.module=null", "code.script=main.py", "sweep=mine", "--lock", "l.json")
+
+    assert done.code == 2
+    assert "l.json: a sweep that draws points while it runs cannot be locked; lock a run" in done.err
+    assert not (bare / "l.json").exists()
+
+
 def test_a_key_in_the_code_is_not_locked(cli: Cli, bare: Path) -> None:
     write(bare, {"main.py": SCRIPT, "id_rsa": "-----BEGIN RSA PRIVATE " + "KEY-----\n"})
     done = cli(bare, "plan", "code.script=main.py", "--lock", "l.json")

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from runner import board
 from runner.errors import TargetError
-from runner.follow_sweep import AT_ONCE, PATIENCE, follow_sweep
+from runner.follow_sweep import AT_ONCE, PATIENCE, Members, follow_sweep
 from runner.resources import packaged
 from runner.spec import Failure, Plan, Run, State
 from runner.standing import Standing, as_json, shown, standing
@@ -177,7 +177,6 @@ class Service:
     def __init__(self, made: Sequence[Plan], looks: int, failing: int = 0) -> None:
         self.made, self.looks, self.failing = made, looks, failing
         self.asked: list[str] = []
-        self.canceled: list[str] = []
         self.states_asked = 0
 
     def states(self, runs: list[Run]) -> list[Run]:
@@ -192,9 +191,6 @@ class Service:
         self.asked.append(run.id)
         return curve(0.5)
 
-    def cancel(self, run: Run) -> None:
-        self.canceled.append(run.id)
-
 
 class Seen:
     def __init__(self) -> None:
@@ -208,11 +204,12 @@ class Seen:
         self.closed = True
 
 
-def followed(service: Any, made: Sequence[Plan], runs: Sequence[Run] | None = None, **options: Any) -> Seen:
-    seen = Seen()
-    sweep = Sweep("s", "s", "t", tuple(each.id for each in made), options=options)
-    started = runs or [run(each, State.RUNNING) for each in made]
-    follow_sweep(service, sweep, {each.id: each for each in made}, seen, started, lambda _: None)
+def followed(service: Any, made: Sequence[Plan], carried: Sequence[bool] = ()) -> Seen:
+    """`carried`: at each look, whether a process may send more; in the end none."""
+    seen, at_looks = Seen(), iter(carried)
+    sweep = Sweep("s", "s", "t", tuple(each.id for each in made))
+    plans, runs = {each.id: each for each in made}, [run(each, State.RUNNING) for each in made]
+    follow_sweep(service, lambda: Members(sweep, plans, runs, next(at_looks, False)), seen, lambda _: None)
     return seen
 
 
@@ -236,22 +233,6 @@ def test_a_service_that_is_away_for_a_while_is_asked_again() -> None:
         followed(Service(made, looks=1, failing=PATIENCE + 1), made)
 
 
-def test_after_a_failure_what_waits_on_the_service_is_canceled_where_that_was_asked_for() -> None:
-    made = [plan(number) for number in range(3)]
-    states = (State.FAILED, State.QUEUED, State.RUNNING)
-
-    def service() -> Service:
-        played = Service(made, looks=1)
-        real = played.states
-
-        def answer(runs: list[Run]) -> list[Run]:
-            done = real(runs)
-            return done if done[0].state.final else [run(each, s) for each, s in zip(made, states, strict=True)]
-
-        played.states = answer  # type: ignore[method-assign]
-        return played
-
-    stopping, going = service(), service()
-    followed(stopping, made, stop_on_failure=True)
-    followed(going, made)
-    assert (stopping.canceled, going.canceled) == ([made[1].id], [])
+def test_while_a_process_may_send_more_following_goes_on() -> None:
+    made = [plan(0), plan(1)]
+    assert len(followed(Service(made, looks=1), made, [True] * 5).found) == 6
