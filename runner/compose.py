@@ -36,7 +36,7 @@ from runner.config_files import file_in, name_of, options_in, yaml_files
 from runner.errors import ConfigError, Place, Problem
 from runner.overlay import Ground, Laid, lay, plain, references, resolver_values
 from runner.override_text import literal
-from runner.provenance import Trail, flatten, record_file, record_override
+from runner.provenance import Trail, flatten, present, record_file, record_override
 from runner.resources import packaged
 from runner.spec import Config, Origin
 
@@ -294,7 +294,7 @@ def make_ground(base: Base) -> Ground | None:
     cfg, trail, _ = apply(base, [])
     values, unresolved = resolve(cfg, trail)
     reads = references(OmegaConf.to_container(cfg, resolve=False))
-    return None if unresolved or reads is None else Ground(values, flatten(trail), reads)
+    return None if unresolved or reads is None else Ground(values, present(trail, values), reads)
 
 
 def proven(base: Base, o: Override) -> Laid | None:
@@ -329,7 +329,7 @@ def apply_all(base: Base, overrides: list[Override]) -> Composed:
     values, unresolved = resolve(cfg, trail)
     pinned = resolver_values(OmegaConf.to_container(cfg, resolve=False), values)
     frozen = tuple(override(".".join(key), value) for key, value in pinned)
-    return values, flatten(trail), frozen, rejected + unresolved
+    return values, present(trail, values), frozen, rejected + unresolved
 
 
 def fresh(base: Base) -> Any:

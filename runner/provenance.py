@@ -70,6 +70,15 @@ def flatten(trail: Trail) -> dict[tuple[str, ...], Origin]:
     return dict(walk(trail, ()))
 
 
+def present(trail: Trail, values: Any) -> dict[tuple[str, ...], Origin]:
+    """The same, of what `values` has.
+
+    A file that is read twice in one composition shares its lists in Hydra, and what replaces one replaces the other:
+    such a list is not the one that the file has (what is interpolated has no items there), so its place is not told.
+    """
+    return dict(walk_with(trail, (), values))
+
+
 def find_in_defaults(path: Path, source: str, wanted: str) -> Place | None:
     """The place of `wanted` in the defaults list of a file: an option, a `group/option`, or a group."""
     node = parse(path)
@@ -158,6 +167,18 @@ def walk(trail: Trail, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...],
         yield path, trail.origin
     for key, child in trail.children.items():
         yield from walk(child, (*path, key))
+
+
+def walk_with(trail: Trail, path: tuple[str, ...], value: Any) -> Iterator[tuple[tuple[str, ...], Origin]]:
+    if isinstance(value, list) and trail.children and len(value) != len(trail.children):
+        return
+    if trail.origin is not None:
+        yield path, trail.origin
+    pairs_of = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items = {str(key): item for key, item in pairs_of}
+    for key, child in trail.children.items():
+        if key in items:
+            yield from walk_with(child, (*path, key), items[key])
 
 
 def scalars(node: yaml.Node) -> Iterator[yaml.ScalarNode]:

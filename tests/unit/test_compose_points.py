@@ -94,6 +94,17 @@ def test_values_are_laid_over_a_shared_configuration(project: Path, monkeypatch:
         assert laid[: len(points)] == [free] * len(points), swept
 
 
+def test_a_list_that_hydra_replaces_where_it_is_shared_has_no_places_of_items_that_are_gone(project: Path) -> None:
+    """What thousands of random trees have found: a file that is read twice, for two packages."""
+    tree = {
+        **PLAIN,
+        "config": "defaults:\n- flat\n- db@src: one\n- _self_\n- db: one\n- net/head: lin\na: 1\nd: []\n",
+        "flat": "a: 1\nd:\n- 1\n- a: 3\n",
+        "db/one": "defaults:\n- _self_\n- /flat\n",
+    }
+    check_points(project, tree, ["db.a=7"])
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 @FULL
