@@ -147,6 +147,7 @@ def watch(place: Bench) -> None:
     """From its first question on, so long; then Ctrl-C."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), instance.FOLDER_VARIABLE: str(place.emulator)}
     command = [place.python, "-m", "runner", "watch", "last-sweep"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what is ignored (in the background) a child ignores, too
     with subprocess.Popen(
         command, cwd=place.project, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as process:
