@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import history, pipeline
-from runner.carrying import alone, read_stopped, sending, write_stopped
+from runner.carrying import read_stopped, sending, write_stopped
 from runner.configs import compose
 from runner.errors import ConfigError, Place, Problem, RunFailedError, TargetError
 from runner.follow import Reporter, new_phases
@@ -70,19 +70,7 @@ def carry_on(
     say: Callable[[str], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
-    """Until every run has ended. Raises TargetError where another process is at it."""
-    with alone(project, sweep_id):
-        return carried(project, sweep_id, reporter, say, sleep)
-
-
-def carried(
-    project: Path,
-    sweep_id: str,
-    reporter: Reporter,
-    say: Callable[[str], None],
-    sleep: Callable[[float], None] = time.sleep,
-) -> Outcome:
-    """The same, for who has the lock."""
+    """Until every run has ended, for who has the lock (`carrying.alone`)."""
     try:
         return loop_of(project, sweep_id, reporter, say, sleep).work()
     finally:

@@ -94,7 +94,7 @@ def attached(project: Path, sweep: Sweep, args: argparse.Namespace, stream: Text
             print(text, file=stream, flush=True)
 
     try:
-        return adaptive.carried(project, sweep.id, reporter(2, quiet=args.quiet, stream=stream), say)
+        return adaptive.carry_on(project, sweep.id, reporter(2, quiet=args.quiet, stream=stream), say)
     except KeyboardInterrupt:
         runs = sweeping.loaded(project, history.load_sweep(project, sweep.id))
         target = load_target(runs[0].target, project)

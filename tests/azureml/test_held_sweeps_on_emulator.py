@@ -117,7 +117,7 @@ if sys.argv[1] == "1":
     pathlib.Path({str(begun)!r}).touch()
 wanted = pathlib.Path({str(begun)!r} if sys.argv[1] == "0" else {str(go_on)!r})
 while not wanted.exists():
-    time.sleep(0.05)
+    time.sleep(0.05)  # between two looks for the file that the test makes
 assert sys.argv[1] != "0", "boom"
 """
     write(bare, {"main.py": code})

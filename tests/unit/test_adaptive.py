@@ -15,7 +15,7 @@ import pytest
 
 from runner import adaptive, history, pipeline
 from runner.adaptive import Outcome, begin, carry_on
-from runner.carrying import write_stopped
+from runner.carrying import alone, write_stopped
 from runner.errors import ConfigError, Problem, RunFailedError, TargetError
 from runner.pipeline import Request
 from runner.progress import Quiet
@@ -127,8 +127,9 @@ class Bench:
         shutil.copy(self.blank, history.sweep_dir(self.project, begun.id) / "study.optuna")
         return fake, begun
 
-    def carry_on(self, sweep: Sweep) -> Outcome:
-        return carry_on(self.project, sweep.id, Quiet(), self.said.append, self.slept.append)
+    def carry_on(self, sweep: Sweep, sleep: Callable[[float], None] | None = None) -> Outcome:
+        with alone(self.project, sweep.id):
+            return carry_on(self.project, sweep.id, Quiet(), self.said.append, sleep or self.slept.append)
 
     def stored(self, sweep: Sweep) -> Sweep:
         return history.load_sweep(self.project, sweep.id)
@@ -272,7 +273,7 @@ def test_two_processes_do_not_decide_about_one_sweep(bench: Bench) -> None:
         with pytest.raises(TargetError, match="carried on by another process"):
             bench.carry_on(sweep)
 
-    carry_on(bench.project, sweep.id, Quiet(), bench.said.append, another)
+    bench.carry_on(sweep, another)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,8 @@ from typing import Any
 import pytest
 
 from runner import adaptive, carrying, history, pipeline
-from runner.adaptive import carry_on
 from runner.errors import TargetError
 from runner.pipeline import Request
-from runner.progress import Quiet
 from runner.spec import Plan, Run, State
 from runner.sweeps import Sweep, is_held, together
 from tests.conftest import write
@@ -67,7 +65,7 @@ def test_canceled_between_two_looks_no_more_is_sent(bench: Bench) -> None:
         if next(looks) == 1:
             carrying.cancel(bench.project, sweep.id)
 
-    carry_on(bench.project, sweep.id, Quiet(), bench.said.append, cancel)
+    bench.carry_on(sweep, cancel)
     assert fake.sent == list(sweep.runs[:2])
 
 
